@@ -1,0 +1,1 @@
+"""The nouns: frozen values and their file formats. Nothing here touches the world."""

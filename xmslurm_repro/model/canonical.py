@@ -1,0 +1,29 @@
+"""The one way in which values become bytes that are hashed or kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TypeAlias
+
+import rfc8785
+
+Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+
+
+def canonical_json(value: Json) -> bytes:
+    """
+    Write *value* as RFC 8785 canonical JSON: one value, one text, for ever.
+
+    Raises:
+        ValueError: If *value* holds something JSON cannot say exactly: an integer beyond
+            2**53, a NaN, or text that is not valid Unicode.
+    """
+    try:
+        return rfc8785.dumps(value)
+    except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
+        raise ValueError(f"not canonical JSON: {error}") from error
+
+
+def readable_json(value: Json) -> str:
+    """Write *value* for people and programs to read; never for hashing."""
+    return json.dumps(value, indent=2, ensure_ascii=False)  # noqa: TID251 (the one place)

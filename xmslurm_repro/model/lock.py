@@ -1,0 +1,151 @@
+"""The dependency lock and the artifacts that it pins for one platform."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.reader import Reader
+
+MARKER_KEYS = (
+    "implementation_name",
+    "implementation_version",
+    "os_name",
+    "platform_machine",
+    "platform_python_implementation",
+    "platform_release",
+    "platform_system",
+    "platform_version",
+    "python_full_version",
+    "python_version",
+    "sys_platform",
+)
+"""The eleven environment markers of PEP 508, less ``extra``. All are given, always: what is
+missing would silently be filled in from the launching machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """
+    The platform that packages are chosen for: the base image's, never the launching machine's.
+
+    Attributes:
+        architecture: As OCI says it: ``amd64`` or ``arm64``.
+        libc: ``glibc`` or ``musl``, and its version, such as ``("glibc", 2, 36)``.
+        python: Full version, such as ``3.11.2``.
+        python_executable: Absolute path in the image, such as ``/usr/bin/python3.11``.
+        source: Where the facts were found, for error messages.
+    """
+
+    architecture: str
+    libc: tuple[str, int, int]
+    python: str
+    python_executable: str
+    source: str
+
+    @property
+    def python_minor(self) -> str:
+        """Such as ``3.11``."""
+        return ".".join(self.python.split(".")[:2])
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON; the inverse of `from_json`."""
+        return {
+            "architecture": self.architecture,
+            "libc": f"{self.libc[0]}-{self.libc[1]}.{self.libc[2]}",
+            "python": self.python,
+            "python_executable": self.python_executable,
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> Target:
+        """Read what `to_json` wrote."""
+        name, _, version = reader.field("libc").text().partition("-")
+        major, _, minor = version.partition(".")
+        return cls(
+            architecture=reader.field("architecture").text(),
+            libc=(name, int(major), int(minor)),
+            python=reader.field("python").text(),
+            python_executable=reader.field("python_executable").text(),
+            source=reader.field("source").text(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """
+    One wheel that a lock pins.
+
+    Attributes:
+        name: Normalised project name.
+        version: Its version, as the lock says it.
+        filename: The wheel's file name.
+        sha256: Of the file.
+        url: Where the lock says it is, or ``None``.
+        size_bytes: Of the file, where the lock says so.
+    """
+
+    name: str
+    version: str
+    filename: str
+    sha256: Digest
+    url: str | None = None
+    size_bytes: int | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Write what identifies it; where it is to be had is no part of that."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "filename": self.filename,
+            "sha256": str(self.sha256),
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> Artifact:
+        """Read what `to_json` wrote."""
+        return cls(
+            name=reader.field("name").text(),
+            version=reader.field("version").text(),
+            filename=reader.field("filename").text(),
+            sha256=reader.field("sha256").digest(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lock:
+    """
+    A lock file as read for one target.
+
+    Attributes:
+        digest: BLAKE3 of the file's bytes; the object is in the store.
+        path: Its path from the snapshot's root.
+        kind: ``uv.lock``, ``pylock.toml`` or ``requirements.txt``.
+        artifacts: What it pins for the target, sorted by name.
+    """
+
+    digest: Digest
+    path: str
+    kind: str
+    artifacts: tuple[Artifact, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON; the inverse of `from_json`."""
+        return {
+            "digest": str(self.digest),
+            "path": self.path,
+            "kind": self.kind,
+            "artifacts": [artifact.to_json() for artifact in self.artifacts],
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> Lock:
+        """Read what `to_json` wrote."""
+        return cls(
+            digest=reader.field("digest").digest(),
+            path=reader.field("path").text(),
+            kind=reader.field("kind").text(),
+            artifacts=tuple(Artifact.from_json(item) for item in reader.field("artifacts").items()),
+        )

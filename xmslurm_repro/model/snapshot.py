@@ -1,0 +1,180 @@
+"""The captured work tree: a Merkle tree of directory nodes over raw file contents.
+
+A directory node is bytes that ``b3sum`` can name and a person can read. Each entry is one
+record, sorted by name (as bytes), without separators between records::
+
+    <mode> SP <64 hex digits of BLAKE3> SP <size> SP <name> NUL
+
+``mode`` is one of git's ``100644``, ``100755``, ``120000`` (link: the content is its target)
+and ``040000`` (directory: the digest names another node, the size is the sum below it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from xmslurm_repro.errors import FormatError
+from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.reader import Reader
+
+
+class EntryKind(Enum):
+    """What an entry is, by git's mode."""
+
+    FILE = "100644"
+    EXECUTABLE = "100755"
+    SYMLINK = "120000"
+    DIRECTORY = "040000"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreeEntry:
+    """
+    One name in a directory.
+
+    Attributes:
+        name: A single path component, as bytes (names need not be UTF-8).
+        kind: File, executable, symbolic link or directory.
+        digest: BLAKE3 of the file's raw bytes, of the link's target, or of the node below.
+        size_bytes: Of the file or target; for a directory the sum of all files below it.
+    """
+
+    name: bytes
+    kind: EntryKind
+    digest: Digest
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        """Refuse names that could leave the directory."""
+        if not self.name or self.name in {b".", b".."} or b"/" in self.name or b"\0" in self.name:
+            raise ValueError(f"{self.name!r} is no name for a directory entry")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathEntry:
+    """A file or link of a snapshot by its path from the root, with ``/`` between components."""
+
+    path: bytes
+    kind: EntryKind
+    digest: Digest
+    size_bytes: int
+
+
+def encode_node(entries: Iterable[TreeEntry]) -> bytes:
+    """
+    Write a directory node, its entries in order of their names.
+
+    Raises:
+        ValueError: If two entries have the same name.
+    """
+    ordered = sorted(entries, key=lambda entry: entry.name)
+    for left, right in zip(ordered, ordered[1:], strict=False):
+        if left.name == right.name:
+            raise ValueError(f"two entries are called {left.name!r}")
+    return b"".join(
+        b"%s %s %d %s\0"
+        % (entry.kind.value.encode(), entry.digest.hex.encode(), entry.size_bytes, entry.name)
+        for entry in ordered
+    )
+
+
+def decode_node(data: bytes, where: str) -> tuple[TreeEntry, ...]:
+    """
+    Read a directory node; the inverse of `encode_node`.
+
+    Raises:
+        FormatError: If *data* is not exactly what `encode_node` writes.
+    """
+    entries = []
+    records = data.split(b"\0")
+    if records.pop() != b"":
+        raise FormatError(f"{where}: the last record has no end")
+    for number, record in enumerate(records):
+        try:
+            mode, digits, size, name = record.split(b" ", 3)
+            entries.append(
+                TreeEntry(
+                    name=name,
+                    kind=EntryKind(mode.decode("ascii")),
+                    digest=Digest.blake3(digits.decode("ascii")),
+                    size_bytes=int(size),
+                )
+            )
+        except ValueError as error:
+            raise FormatError(f"{where}: record {number}: {error}") from error
+    if encode_node(entries) != data:
+        raise FormatError(f"{where}: not in canonical form")
+    return tuple(entries)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """
+    What a snapshot is a change of. Evidence, not identity: the same tree committed on another
+    branch is the same snapshot.
+
+    Attributes:
+        commit: The commit that HEAD names, or ``None`` while HEAD is unborn or without git.
+        branch: The branch that HEAD names, or ``None`` when detached.
+        remotes: Remote name to URL, credentials removed.
+        changed: Paths whose bytes, mode or presence differ from HEAD, with what happened:
+            ``modified``, ``added``, ``deleted``, ``untracked``.
+        submodules: Path of each submodule or nested repository to its HEAD commit.
+        skipped: Paths left out although they are in the folder, with the reason.
+    """
+
+    commit: str | None = None
+    branch: str | None = None
+    remotes: tuple[tuple[str, str], ...] = ()
+    changed: tuple[tuple[str, str], ...] = ()
+    submodules: tuple[tuple[str, str], ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON; the inverse of `from_json`."""
+        return {
+            "commit": self.commit,
+            "branch": self.branch,
+            "remotes": dict(self.remotes),
+            "changed": dict(self.changed),
+            "submodules": dict(self.submodules),
+            "skipped": dict(self.skipped),
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> Origin:
+        """Read what `to_json` wrote."""
+
+        def pairs(name: str) -> tuple[tuple[str, str], ...]:
+            return tuple(sorted(reader.field(name).text_map().items()))
+
+        commit, branch = reader.maybe("commit"), reader.maybe("branch")
+        return cls(
+            commit=commit.text() if commit else None,
+            branch=branch.text() if branch else None,
+            remotes=pairs("remotes"),
+            changed=pairs("changed"),
+            submodules=pairs("submodules"),
+            skipped=pairs("skipped"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """
+    A captured work tree. Its identity is *root*; the rest can be read again from the store.
+
+    Attributes:
+        root: BLAKE3 of the root node.
+        file_count: Files and links in it.
+        size_bytes: The sum of their sizes.
+        origin: What it is a change of.
+    """
+
+    root: Digest
+    file_count: int
+    size_bytes: int
+    origin: Origin

@@ -1,0 +1,164 @@
+"""A place where runs run: Slurm at the end of a connection, or this machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, Protocol
+
+from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.run import Outcome, RunId, RunState
+from xmslurm_repro.model.work import Network, Resources
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """
+    One run of a submission.
+
+    Attributes:
+        run_id: Its name; tasks of one submission are numbered from 0 without gaps.
+        argv: The command.
+        env: The environment that the manifest gives, sorted.
+        run_env: What differs from run to run by its nature: ``XMSLURM_*``, sorted.
+    """
+
+    run_id: RunId
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...]
+    run_env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """
+    What is submitted at once: one job, or an array whose tasks differ in command and environment.
+
+    Attributes:
+        token: Names it, and makes submitting it idempotent.
+        title: For people, in the job's comment.
+        image: What all tasks run.
+        workdir: Absolute path in the image.
+        resources: Of each task.
+        network: What each task may reach.
+        tasks: At least one.
+        options: Further options by name, as the cluster knows them: for Slurm the long names
+            of sbatch options without dashes (``partition``, ``account``); an empty value is a
+            flag.
+        max_parallel_tasks: How many tasks of the array may run at once.
+        full_check: Whether the job re-reads every file that it was given, not only those that
+            look touched. Replays do.
+    """
+
+    token: str
+    title: str
+    image: Image
+    workdir: str
+    resources: Resources
+    network: Network
+    tasks: tuple[Task, ...]
+    options: tuple[tuple[str, str], ...] = ()
+    max_parallel_tasks: int | None = None
+    full_check: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """
+    What a cluster says of a run now.
+
+    Attributes:
+        state: The job's own end record outranks squeue, which outranks sacct.
+        reason: Why it is in that state, where somebody said so.
+        outcomes: One for each attempt that left a record, oldest first.
+    """
+
+    state: RunState
+    reason: str | None = None
+    outcomes: tuple[Outcome, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """One line of what a cluster can do: a name, what was found, whether a launch can use it."""
+
+    name: str
+    value: str
+    is_good: bool
+
+
+class Cluster(Protocol):
+    """
+    A configured cluster. Nothing of ours needs to be installed there.
+
+    All methods may raise `ConnectionLostError` and `ClusterError`.
+    """
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+        ...
+
+    async def check(self) -> Sequence[Fact]:
+        """What a launch would need, and what is there."""
+        ...
+
+    async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:
+        """
+        Make the image's blobs available to jobs; move only what is missing.
+
+        Idempotent. Returns the number of bytes moved.
+
+        Raises:
+            NoRuntimeError: If nothing there could run the image.
+            DigestMismatchError: If a blob did not arrive whole.
+        """
+        ...
+
+    async def submit(self, submission: Submission) -> str:
+        """
+        Submit exactly once, however often it is called with the same token.
+
+        Returns:
+            The scheduler's job id.
+
+        Raises:
+            SubmitRefusedError: The scheduler said no; nothing was submitted.
+            SubmitUnknownError: It is not known; calling `submit` or `find` again is safe.
+        """
+        ...
+
+    async def find(self, tokens: Sequence[str]) -> Mapping[str, str]:
+        """The job id of each submission that did arrive. Submits nothing."""
+        ...
+
+    async def observe(self, runs: Mapping[RunId, str]) -> Mapping[RunId, Observation]:
+        """Where runs stand, by run id and their job ids; a few commands for thousands of runs."""
+        ...
+
+    def logs(self, run_id: RunId, *, attempt: str | None, follow: bool) -> AsyncIterator[bytes]:
+        """
+        What the command of a run printed, from its beginning; the newest attempt by default.
+
+        With *follow* it goes on until the run has ended, through requeues.
+        """
+        ...
+
+    async def fetch(self, run_id: RunId, attempt: str, path: str, target: BinaryIO) -> None:
+        """
+        Copy one output file here, as its bytes are.
+
+        Raises:
+            NotFoundError: If the attempt left no such file.
+        """
+        ...
+
+    async def cancel(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs. Idempotent; jobs that have ended are no error."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        ...
