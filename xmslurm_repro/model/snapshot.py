@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json
@@ -71,7 +72,7 @@ def encode_node(entries: Iterable[TreeEntry]) -> bytes:
         ValueError: If two entries have the same name.
     """
     ordered = sorted(entries, key=lambda entry: entry.name)
-    for left, right in zip(ordered, ordered[1:], strict=False):
+    for left, right in pairwise(ordered):
         if left.name == right.name:
             raise ValueError(f"two entries are called {left.name!r}")
     return b"".join(

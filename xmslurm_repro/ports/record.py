@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import Outcome, Receipt, RunId, RunState
 
@@ -37,6 +38,23 @@ class RunRow:
     receipt: Receipt
     state: RunState
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """
+    A note beside an experiment or one of its units: tags, notes, XManager's identities. For
+    people and front ends; nothing that decides a run.
+
+    Attributes:
+        unit_number: The unit, from 1; 0 for the experiment itself.
+        name: What it is about.
+        value: Any JSON but null.
+    """
+
+    unit_number: int
+    name: str
+    value: Json
 
 
 class Record(Protocol):
@@ -98,6 +116,14 @@ class Record(Protocol):
 
     def outcomes(self, run_id: RunId) -> Sequence[Outcome]:
         """What the attempts of a run left, oldest first."""
+        ...
+
+    def annotate(self, experiment_id: int, unit_number: int, name: str, value: Json) -> None:
+        """Keep a note, in place of the one of that name; ``None`` removes it."""
+        ...
+
+    def annotations(self, experiment_id: int) -> Sequence[Annotation]:
+        """The notes of an experiment and its units, by unit and name."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,108 @@
+"""From a work tree to an image: capturing, resolving, building, publishing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
+from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import Tree
+
+
+class Snapshotter(Protocol):
+    """Captures work trees into the store and reads them back."""
+
+    def find_work_tree(self, start: Path) -> Path:
+        """
+        The top folder of the work tree that holds *start*.
+
+        Raises:
+            NoRepositoryError: If it is in none.
+        """
+        ...
+
+    def capture(
+        self, start: Path, *, allow_unborn: bool, allow_no_repository: bool, progress: Progress
+    ) -> Snapshot:
+        """Capture the work tree that holds *start*. Never writes to it."""
+        ...
+
+    def tree(self, root: Digest) -> Tree:
+        """The captured tree of that root."""
+        ...
+
+
+class BaseSource(Protocol):
+    """Finds base images and brings them into the local store."""
+
+    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+        """
+        Resolve *reference* once: a local name, a digest, a registry's tag, …
+
+        Raises:
+            NoBaseImageError: If a local name names nothing.
+            BaseUnreachableError: If it cannot be read from where it is said to be.
+        """
+        ...
+
+    def create(
+        self,
+        *,
+        name: str,
+        suite: str,
+        packages: Sequence[str],
+        mirror: str | None,
+        progress: Progress,
+    ) -> BaseImage:
+        """Make a base from Debian packages and call it *name*."""
+        ...
+
+    def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
+        """Resolve *reference* and call it *name* from now on."""
+        ...
+
+    def names(self) -> dict[str, Descriptor]:
+        """Local bases by name, sorted."""
+        ...
+
+
+class LockSource(Protocol):
+    """Reads dependency locks and fetches what they pin."""
+
+    def resolve(
+        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+    ) -> Lock | None:
+        """The lock that is in force in *folder* of a captured tree; ``None`` if none is needed."""
+        ...
+
+    def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
+        """Make sure that every wheel is in the local store, verified."""
+        ...
+
+
+class ImageBuilder(Protocol):
+    """Assembles images."""
+
+    def build(
+        self, recipe: Recipe, base: BaseImage, tree: Tree | None, progress: Progress
+    ) -> Image:
+        """
+        Assemble the image that *recipe* describes; the same recipe gives the same digests.
+
+        Raises:
+            ImageError: If the packages cannot be laid out.
+        """
+        ...
+
+
+class Publisher(Protocol):
+    """Puts images into registries."""
+
+    def publish(self, image: Image, repository: str, *, progress: Progress) -> int:
+        """Push what the registry does not have; return the number of bytes moved."""
+        ...
