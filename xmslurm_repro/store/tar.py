@@ -74,7 +74,7 @@ def member_header(
     """
     _check_path(path)
     name = path + b"/" if kind == DIRECTORY else path
-    records = []
+    records: list[bytes] = []
     if _needs_record(name):
         records.append(_record(b"path", name))
     if _needs_record(target):
@@ -95,7 +95,8 @@ def member_header(
     )
     if not records:
         return plain
-    body = b"".join(sorted(records, key=_keyword))
+    records.sort(key=_keyword)
+        body = b"".join(records)
     extended = _ustar(_PAX_NAME, _PAX, len(body), 0o644, b"", (0, 0))
     return extended + body + padding(len(body)) + plain
 
