@@ -96,7 +96,7 @@ def member_header(
     if not records:
         return plain
     records.sort(key=_keyword)
-        body = b"".join(records)
+    body = b"".join(records)
     extended = _ustar(_PAX_NAME, _PAX, len(body), 0o644, b"", (0, 0))
     return extended + body + padding(len(body)) + plain
 
