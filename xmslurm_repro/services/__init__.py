@@ -1,0 +1,1 @@
+"""The steps of each command, in order. They compute first and act last, through tools."""

@@ -1,0 +1,164 @@
+"""Launch: read, resolve, plan, build, promise, act, confirm."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from xmslurm_repro.model.canonical import canonical_json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.environment import process_environment
+from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.lock import Lock
+from xmslurm_repro.model.manifest import Manifest
+from xmslurm_repro.model.run import Receipt
+from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
+from xmslurm_repro.services.lookup import keep_manifest, read_manifest
+from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_image, plan_image
+from xmslurm_repro.services.submit import Batch, PlannedRun, submit
+from xmslurm_repro.services.tools import Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchRequest:
+    """
+    What a person asks for with `launch`.
+
+    Attributes:
+        code: Which code in what image.
+        argv: The command.
+        env: Variables set beyond the usual ones.
+        resources: What it asks of the cluster.
+        network: What it may reach.
+        title: For people; the command line when empty.
+        cluster: By name; ``None`` for the default one.
+        options: What the cluster is told beyond its defaults.
+    """
+
+    code: CodeRequest
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    resources: Resources = field(default_factory=Resources)
+    network: Network = Network.NONE
+    title: str = ""
+    cluster: str | None = None
+    options: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launched:
+    """What came of a launch."""
+
+    experiment_id: int
+    manifest: Digest
+    plan: Plan
+    image: Image
+    receipts: tuple[Receipt, ...]
+
+
+def make_job(
+    prepared: Prepared,
+    *,
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    resources: Resources,
+    network: Network,
+    name: str = "main",
+) -> Job:
+    """A job of the prepared image, with its whole environment."""
+    return Job(
+        name=name,
+        image=prepared.image.manifest.digest,
+        argv=tuple(argv),
+        env=process_environment(image_env=prepared.image.env, cpus=resources.cpus, user_env=env),
+        workdir=prepared.plan.workdir,
+        resources=resources,
+        network=network,
+    )
+
+
+def add_units(
+    tools: Tools, experiment_id: int, prepared: Prepared, units: Sequence[WorkUnit]
+) -> list[PlannedRun]:
+    """
+    Keep work units and let the experiment's manifest hold them, with their image and code.
+
+    Returns:
+        A planned run for each unit; numbers go on from the experiment's last unit.
+    """
+    digests = [tools.store.put(canonical_json(unit.to_json())) for unit in units]
+    row = tools.record.experiment(experiment_id)
+    before = read_manifest(tools.store, row) if row.manifest else _empty_manifest(row.title)
+    manifest = _extended(before, prepared, digests)
+    tools.record.set_manifest(experiment_id, keep_manifest(tools.store, manifest))
+    return [
+        PlannedRun(unit_number=number, unit=digest)
+        for number, digest in enumerate(digests, start=len(before.units) + 1)
+    ]
+
+
+def _empty_manifest(title: str) -> Manifest:
+    return Manifest(title=title, snapshots=(), locks=(), images=(), units=())
+
+
+def _extended(before: Manifest, prepared: Prepared, units: Sequence[Digest]) -> Manifest:
+    images: dict[Digest, Image] = {image.manifest.digest: image for image in before.images}
+    images[prepared.image.manifest.digest] = prepared.image
+    locks: dict[Digest, Lock] = {lock.digest: lock for lock in before.locks}
+    if prepared.plan.lock is not None:
+        locks[prepared.plan.lock.digest] = prepared.plan.lock
+    snapshots = {*before.snapshots, prepared.plan.snapshot.root}
+    return Manifest(
+        title=before.title,
+        snapshots=tuple(sorted(snapshots)),
+        locks=tuple(locks[digest] for digest in sorted(locks)),
+        images=tuple(images[digest] for digest in sorted(images)),
+        units=(*before.units, *units),
+    )
+
+
+def plan_launch(tools: Tools, request: LaunchRequest) -> Plan:
+    """
+    All of a launch that decides something and changes nothing outside the store.
+
+    Raises:
+        UnknownClusterError: First of all, if there is no such cluster.
+    """
+    tools.site(request.cluster or tools.default_cluster)
+    return plan_image(tools, request.code)
+
+
+async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
+    """
+    Build what was planned and submit it.
+
+    Raises:
+        ReproError: Before anything is submitted, or as `submit`.
+    """
+    prepared = build_image(tools, plan)
+    job = make_job(
+        prepared,
+        argv=request.argv,
+        env=request.env,
+        resources=request.resources,
+        network=request.network,
+    )
+    experiment_id = tools.record.new_experiment(title=request.title, created_at=tools.now())
+    runs = add_units(tools, experiment_id, prepared, [WorkUnit(jobs=(job,))])
+    batch = Batch(
+        experiment_id=experiment_id,
+        runs=tuple(runs),
+        cluster=request.cluster or tools.default_cluster,
+        options=request.options,
+        origin=plan.origin,
+    )
+    receipts = await submit(tools, batch)
+    manifest = tools.record.experiment(experiment_id).manifest
+    assert manifest is not None  # noqa: S101 (add_units has set it)
+    return Launched(
+        experiment_id=experiment_id,
+        manifest=manifest,
+        plan=plan,
+        image=prepared.image,
+        receipts=receipts,
+    )

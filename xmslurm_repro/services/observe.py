@@ -1,0 +1,107 @@
+"""Where runs stand: ask their clusters, keep what they say, wait for the end."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from xmslurm_repro.errors import SubmitUnknownError
+from xmslurm_repro.model.run import Outcome, RunId, RunState
+from xmslurm_repro.ports.cluster import Observation
+from xmslurm_repro.ports.record import RunRow
+from xmslurm_repro.services.tools import Tools
+
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 5.0
+_LOOKS_BEFORE_LOST = 5
+
+
+async def refresh(tools: Tools, runs: Sequence[RunRow]) -> list[RunRow]:
+    """
+    Ask the clusters about every run that has not ended, and record what they say.
+
+    One question for each cluster, however many runs.
+
+    Returns:
+        The runs as they now stand, in the order given.
+    """
+    asked: dict[str, dict[RunId, str]] = defaultdict(dict)
+    for run in runs:
+        if run.receipt.job_id is not None and not run.state.is_final:
+            asked[run.receipt.cluster][run.receipt.run_id] = run.receipt.job_id
+    seen: dict[RunId, Observation] = {}
+    for cluster, questions in sorted(asked.items()):
+        seen.update(await tools.site(cluster).cluster.observe(questions))
+    for observation in seen.values():
+        for outcome in observation.outcomes:
+            tools.record.add_outcome(outcome)
+    now = [_with_state(run, seen.get(run.receipt.run_id)) for run in runs]
+    changed = [
+        (after.receipt.run_id, after.state, after.reason)
+        for before, after in zip(runs, now, strict=True)
+        if (before.state, before.reason) != (after.state, after.reason)
+        # A file system may be late in showing an end record. Only `wait` gives a run up.
+        and after.state is not RunState.LOST
+    ]
+    if changed:
+        tools.record.set_states(changed)
+    return now
+
+
+def _with_state(run: RunRow, observation: Observation | None) -> RunRow:
+    if observation is None:
+        return run
+    return RunRow(receipt=run.receipt, state=observation.state, reason=observation.reason)
+
+
+async def wait(
+    tools: Tools,
+    runs: Sequence[RunRow],
+    *,
+    on_change: Callable[[Sequence[RunRow]], None] = lambda _: None,
+) -> list[RunRow]:
+    """
+    Wait until every run has ended; call *on_change* whenever a state changes.
+
+    A run that its cluster does not know any more is looked for a few more times before it
+    counts as lost.
+
+    Raises:
+        SubmitUnknownError: If a run was promised and it is not known whether it was submitted.
+    """
+    for run in runs:
+        if run.receipt.job_id is None and not run.state.is_final:
+            raise SubmitUnknownError(
+                f"it is not known whether run {run.receipt.run_id} was submitted",
+                hint=f"Run `xmslurm-repro status {run.receipt.experiment_id}` to find out.",
+            )
+    now, pause, lost_looks = list(runs), _FIRST_PAUSE_SECONDS, 0
+    while True:
+        before, now = now, await refresh(tools, _lost_as_running(now))
+        if [run.state for run in before] != [run.state for run in now]:
+            on_change(now)
+            pause = _FIRST_PAUSE_SECONDS
+        lost = [run for run in now if run.state is RunState.LOST]
+        lost_looks = lost_looks + 1 if lost else 0
+        others_ended = all(run.state.is_final for run in now)
+        if others_ended and (not lost or lost_looks >= _LOOKS_BEFORE_LOST):
+            tools.record.set_states([(run.receipt.run_id, run.state, run.reason) for run in lost])
+            return now
+        await tools.clock.sleep(pause)
+        pause = min(pause * 1.3, _LONGEST_PAUSE_SECONDS)
+
+
+def _lost_as_running(runs: Sequence[RunRow]) -> list[RunRow]:
+    """Runs as they are to be asked about: those that seem lost are asked about again."""
+    return [
+        RunRow(receipt=run.receipt, state=RunState.RUNNING, reason=run.reason)
+        if run.state is RunState.LOST
+        else run
+        for run in runs
+    ]
+
+
+def last_outcome(tools: Tools, run_id: RunId) -> Outcome | None:
+    """What the newest attempt of a run left, if any ended."""
+    outcomes = tools.record.outcomes(run_id)
+    return outcomes[-1] if outcomes else None

@@ -1,0 +1,149 @@
+"""From a work tree to an image: read, resolve, build. Nothing is submitted here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from xmslurm_repro.errors import ImageError, NoBaseImageError, NoRepositoryError
+from xmslurm_repro.model.canonical import canonical_json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import CODE_DIR, LAYOUT, BaseImage, Image, Recipe
+from xmslurm_repro.model.lock import Lock
+from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.ports.store import Tree
+from xmslurm_repro.services.tools import Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeRequest:
+    """
+    Which code is to run in what.
+
+    Attributes:
+        start: The folder in which the command is to start; the work tree is found from it.
+        base: The base image; ``None`` for the configured one.
+        lock: Path of the lock file from *start*; ``None`` to look for one.
+        allow_unborn: Whether a repository without a commit will do.
+        allow_no_repository: Whether a folder outside any repository will do.
+    """
+
+    start: Path
+    base: str | None = None
+    lock: str | None = None
+    allow_unborn: bool = False
+    allow_no_repository: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """
+    What an image will be made of, before anything is built.
+
+    Attributes:
+        snapshot: The captured work tree.
+        origin: Digest of its `Origin` in the store.
+        lock: The lock in force, or ``None`` when the project has no dependencies.
+        base: The base image, resolved.
+        recipe: All that decides the image's bytes.
+        workdir: Where the command starts, in the image.
+    """
+
+    snapshot: Snapshot
+    origin: Digest
+    lock: Lock | None
+    base: BaseImage
+    recipe: Recipe
+    workdir: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A plan and the image that was built from it."""
+
+    plan: Plan
+    image: Image
+
+
+def plan_image(tools: Tools, request: CodeRequest) -> Plan:
+    """
+    Capture the work tree and resolve the base and the lock; fetch and build nothing yet.
+
+    Raises:
+        ReproError: Of the capture, the base or the lock; see there.
+    """
+    reference = request.base or tools.default_base
+    if reference is None:
+        raise NoBaseImageError(
+            "no base image is configured",
+            hint="Make one with `xmslurm-repro base create`, or name one with `--base "
+            "REGISTRY/NAME:TAG`, or set `base` in xmslurm-repro.toml.",
+        )
+    snapshot = tools.snapshots.capture(
+        request.start,
+        allow_unborn=request.allow_unborn,
+        allow_no_repository=request.allow_no_repository,
+        progress=tools.progress,
+    )
+    folder = _folder_in_tree(tools, request)
+    base = tools.bases.resolve(reference, progress=tools.progress)
+    tree = tools.snapshots.tree(snapshot.root)
+    lock = _resolve_lock(tools, request, tree, folder, base)
+    recipe = Recipe(
+        layout=LAYOUT,
+        base=base.manifest.digest,
+        base_reference=base.reference,
+        target=base.target,
+        artifacts=lock.artifacts if lock else (),
+        snapshot=snapshot.root,
+    )
+    return Plan(
+        snapshot=snapshot,
+        origin=tools.store.put(canonical_json(snapshot.origin.to_json())),
+        lock=lock,
+        base=base,
+        recipe=recipe,
+        workdir=str(PurePosixPath(CODE_DIR) / folder) if folder else CODE_DIR,
+    )
+
+
+def _folder_in_tree(tools: Tools, request: CodeRequest) -> str:
+    """Where *start* lies below the work tree's top: ``""`` for the top itself."""
+    start = Path(os.path.realpath(request.start))
+    try:
+        top = Path(os.path.realpath(tools.snapshots.find_work_tree(start)))
+    except NoRepositoryError:
+        return ""  # The capture has refused this already, or it is what was asked for.
+    folder = start.relative_to(top).as_posix()
+    return "" if folder == "." else folder
+
+
+def _resolve_lock(
+    tools: Tools, request: CodeRequest, tree: Tree, folder: str, base: BaseImage
+) -> Lock | None:
+    wanted = request.lock or tools.default_lock
+    path = None
+    if wanted is not None:
+        path = os.path.normpath(str(PurePosixPath(folder) / wanted))
+    if base.target is None:
+        raise ImageError(
+            f"no Python was found in the base image {base.reference}",
+            hint="Make a base with Python by `xmslurm-repro base create`.",
+        )
+    return tools.locks.resolve(tree, folder, lock_path=path, target=base.target)
+
+
+def build_image(tools: Tools, plan: Plan) -> Prepared:
+    """
+    Fetch what the plan names and assemble the image. Idempotent.
+
+    Raises:
+        FetchError: If packages cannot be had.
+        ImageError: If they cannot be laid out.
+    """
+    tools.locks.fetch(plan.recipe.artifacts, progress=tools.progress)
+    tree = tools.snapshots.tree(plan.snapshot.root)
+    return Prepared(
+        plan=plan, image=tools.builder.build(plan.recipe, plan.base, tree, tools.progress)
+    )

@@ -1,0 +1,166 @@
+"""Replay: the same image digest, command, environment and resources again, then a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from xmslurm_repro.errors import NotFoundError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.run import Outcome, Receipt, RunId
+from xmslurm_repro.model.verdict import Verdict, judge
+from xmslurm_repro.ports.record import ExperimentRow, RunRow
+from xmslurm_repro.services.check import ensure_image, require_whole
+from xmslurm_repro.services.lookup import Selection, read_manifest, read_unit, runs_of
+from xmslurm_repro.services.observe import last_outcome, refresh, wait
+from xmslurm_repro.services.submit import Batch, PlannedRun, submit
+from xmslurm_repro.services.tools import Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """
+    A replay that was submitted.
+
+    Attributes:
+        experiment_id: The replay's own.
+        original_id: The experiment that it repeats.
+        receipts: One for each run.
+        rebuilt: Digests of images that were built again on the way.
+    """
+
+    experiment_id: int
+    original_id: int
+    receipts: tuple[Receipt, ...]
+    rebuilt: tuple[Digest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unjudged:
+    """A run of a replay that cannot be compared, and why."""
+
+    replay: RunId
+    reason: str
+
+
+async def start_replay(
+    tools: Tools,
+    selection: Selection,
+    *,
+    cluster: str | None = None,
+    rebuild: bool = False,
+) -> Replayed:
+    """
+    Submit what was selected once more. The current work tree is not looked at.
+
+    Args:
+        tools: The world.
+        selection: An experiment, or one of its units.
+        cluster: Where; ``None`` for where each run ran.
+        rebuild: Build the images again from the store alone, and demand the same digests.
+
+    Raises:
+        IntegrityError: If an object that is needed is missing or damaged; all are listed.
+        NotFoundError: If the experiment is empty.
+    """
+    manifest = read_manifest(tools.store, selection.row)
+    originals = await refresh(tools, latest_runs(tools, selection))
+    if not originals:
+        raise NotFoundError(f"experiment {selection.name} has no runs to repeat")
+    if cluster is not None:
+        tools.site(cluster)
+    require_whole(tools, manifest, selection.name)
+    images = {read_unit(tools.store, run.receipt.unit).jobs[0].image: None for run in originals}
+    rebuilt = [
+        digest for digest in images if ensure_image(tools, manifest.image(digest), rebuild=rebuild)
+    ]
+    row = _new_row(tools, selection.row)
+    receipts: list[Receipt] = []
+    for _, group in groupby(originals, key=lambda run: _shape(tools, run, cluster)):
+        receipts += await submit(tools, _batch(row.id, list(group), cluster))
+    return Replayed(
+        experiment_id=row.id,
+        original_id=selection.row.id,
+        receipts=tuple(receipts),
+        rebuilt=tuple(rebuilt),
+    )
+
+
+def latest_runs(tools: Tools, selection: Selection) -> list[RunRow]:
+    """The newest run of each unit that is selected, by unit."""
+    latest = {run.receipt.unit_number: run for run in runs_of(tools.record, selection)}
+    return [latest[number] for number in sorted(latest)]
+
+
+def _new_row(tools: Tools, original: ExperimentRow) -> ExperimentRow:
+    assert original.manifest is not None  # noqa: S101 (its manifest was read)
+    replay_id = tools.record.new_experiment(
+        title=original.title, created_at=tools.now(), replay_of=original.id
+    )
+    tools.record.set_manifest(replay_id, original.manifest)
+    return tools.record.experiment(replay_id)
+
+
+def _shape(tools: Tools, run: RunRow, cluster: str | None) -> tuple[object, ...]:
+    """Runs of one shape that follow each other go into one array."""
+    job = read_unit(tools.store, run.receipt.unit).jobs[0]
+    where = cluster or run.receipt.cluster
+    return (job.image, job.workdir, job.resources, job.network, where, run.receipt.options)
+
+
+def _batch(experiment_id: int, runs: Sequence[RunRow], cluster: str | None) -> Batch:
+    first = runs[0].receipt
+    return Batch(
+        experiment_id=experiment_id,
+        runs=tuple(
+            PlannedRun(
+                unit_number=run.receipt.unit_number,
+                unit=run.receipt.unit,
+                replay_of=run.receipt.run_id,
+            )
+            for run in runs
+        ),
+        cluster=cluster or first.cluster,
+        # Accounts and partitions of one cluster mean nothing to another.
+        options=first.options if cluster in {None, first.cluster} else (),
+        origin=first.origin,
+        max_parallel_tasks=first.max_parallel_tasks,
+    )
+
+
+async def finish_replay(
+    tools: Tools,
+    replayed: Replayed,
+    *,
+    on_change: Callable[[Sequence[RunRow]], None] = lambda _: None,
+) -> tuple[list[Verdict], list[Unjudged]]:
+    """Wait for a replay to end, and for what it repeats; compare the two."""
+    runs = tools.record.runs(experiment_id=replayed.experiment_id)
+    await wait(tools, runs, on_change=on_change)
+    originals = {receipt.replay_of for receipt in replayed.receipts}
+    repeated = tools.record.runs(experiment_id=replayed.original_id)
+    await wait(tools, [run for run in repeated if run.receipt.run_id in originals])
+    return judge_receipts(tools, replayed.receipts)
+
+
+def judge_receipts(
+    tools: Tools, receipts: Sequence[Receipt]
+) -> tuple[list[Verdict], list[Unjudged]]:
+    """Compare each receipt's run with the one that it repeats, as far as both have ended."""
+    verdicts, unjudged = [], []
+    for receipt in receipts:
+        if receipt.replay_of is None:
+            continue
+        before = last_outcome(tools, receipt.replay_of)
+        after = last_outcome(tools, receipt.run_id)
+        if before is None or after is None:
+            unjudged.append(_unjudged(receipt, before, after))
+        else:
+            verdicts.append(judge(before, after))
+    return verdicts, unjudged
+
+
+def _unjudged(receipt: Receipt, before: Outcome | None, after: Outcome | None) -> Unjudged:
+    which = "neither run" if before is after else "the original" if before is None else "the replay"
+    return Unjudged(replay=receipt.run_id, reason=f"{which} has left no record of its end")

@@ -1,0 +1,219 @@
+"""Promise, act, confirm: the one way in which anything is submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from xmslurm_repro.errors import (
+    ConnectionLostError,
+    MissingObjectError,
+    ReproError,
+    SubmitRefusedError,
+)
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.run import Receipt, RunId
+from xmslurm_repro.model.work import Job, WorkUnit
+from xmslurm_repro.ports.cluster import Submission, Task
+from xmslurm_repro.services.lookup import read_manifest, read_unit
+from xmslurm_repro.services.tools import ClusterSite, Tools
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedRun:
+    """A run that is about to be promised."""
+
+    unit_number: int
+    unit: Digest
+    replay_of: RunId | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """
+    Runs that are submitted at once.
+
+    Attributes:
+        experiment_id: Whose they are; its manifest holds their units and image already.
+        runs: One becomes a job, several an array: they then differ only in command and
+            environment.
+        cluster: By name.
+        options: Beyond what the cluster is told by default.
+        origin: Digest of the snapshot's `Origin`.
+        max_parallel_tasks: How many may run at once.
+    """
+
+    experiment_id: int
+    runs: tuple[PlannedRun, ...]
+    cluster: str
+    options: tuple[tuple[str, str], ...] = ()
+    origin: Digest | None = None
+    max_parallel_tasks: int | None = None
+
+
+async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
+    """
+    Deliver the image, promise the runs, submit them once, and confirm.
+
+    Returns:
+        The confirmed receipts, in the order of the runs.
+
+    Raises:
+        SubmitRefusedError: The scheduler said no. The record says so too.
+        SubmitUnknownError: It is not known; the next command finds out (see `settle`).
+    """
+    site = tools.site(batch.cluster)
+    receipts = _receipts(tools, batch, site)
+    image, submission = rebuild_submission(tools, receipts)
+    await _deliver(tools, site, image)
+    tools.record.promise(receipts)
+    job_ids = await _act(tools, site, submission)
+    return tuple(
+        replace(receipt, job_id=job_id) for receipt, job_id in zip(receipts, job_ids, strict=True)
+    )
+
+
+async def settle(tools: Tools, *, experiment_id: int | None = None) -> list[ReproError]:
+    """
+    Finish what an earlier command promised and could not confirm.
+
+    Each such submission is looked up with its cluster and submitted if it never arrived; the
+    token makes that safe, whatever happened before, and beside a launch that is still running.
+
+    Returns:
+        What stood in the way, one error for each submission that is still open.
+    """
+    troubles: list[ReproError] = []
+    promised = [
+        receipt
+        for receipt in tools.record.unconfirmed()
+        if experiment_id in {None, receipt.experiment_id}
+    ]
+    promised.sort(key=lambda receipt: receipt.run_id)
+    for _, group in groupby(promised, key=lambda receipt: receipt.run_id.token):
+        receipts = tuple(group)
+        try:
+            site = tools.site(receipts[0].cluster)
+            image, submission = rebuild_submission(tools, receipts)
+            found = await site.cluster.find([submission.token])
+            if submission.token not in found:
+                await _deliver(tools, site, image)
+            await _act(tools, site, submission)
+        except ReproError as error:
+            troubles.append(error)
+    return troubles
+
+
+def _receipts(tools: Tools, batch: Batch, site: ClusterSite) -> tuple[Receipt, ...]:
+    token, now = tools.ids.token(), tools.now()
+    options = tuple(sorted({**dict(site.options), **dict(batch.options)}.items()))
+    return tuple(
+        Receipt(
+            run_id=RunId(token=token, task=task),
+            experiment_id=batch.experiment_id,
+            unit_number=run.unit_number,
+            unit=run.unit,
+            cluster=batch.cluster,
+            options=options,
+            promised_at=now,
+            tool_version=tools.version,
+            replay_of=run.replay_of,
+            origin=batch.origin,
+            max_parallel_tasks=batch.max_parallel_tasks,
+        )
+        for task, run in enumerate(batch.runs)
+    )
+
+
+def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image, Submission]:
+    """
+    What receipts of one token say was, or will be, submitted. Reads the store only.
+
+    Raises:
+        IntegrityError: If the store lost the manifest or a unit.
+    """
+    first = receipts[0]
+    row = tools.record.experiment(first.experiment_id)
+    manifest = read_manifest(tools.store, row)
+    known = {receipt.unit: read_unit(tools.store, receipt.unit) for receipt in receipts}
+    job = _only_job(known[first.unit])
+    image = manifest.image(job.image)
+    original = _first_of_replays(tools, first.experiment_id)
+    submission = Submission(
+        token=first.run_id.token,
+        title=f"{row.id}: {row.title}" if row.title else str(row.id),
+        image=image,
+        workdir=job.workdir,
+        resources=job.resources,
+        network=job.network,
+        tasks=tuple(_task(receipt, known, original) for receipt in receipts),
+        options=first.options,
+        max_parallel_tasks=first.max_parallel_tasks,
+        full_check=first.replay_of is not None,
+    )
+    return image, submission
+
+
+def _only_job(unit: WorkUnit) -> Job:
+    if len(unit.jobs) != 1:
+        raise SubmitRefusedError(
+            f"a work unit of {len(unit.jobs)} jobs cannot be submitted yet",
+            hint="Add each job as a work unit of its own.",
+        )
+    return unit.jobs[0]
+
+
+def _task(receipt: Receipt, units: Mapping[Digest, WorkUnit], experiment_id: int) -> Task:
+    job = _only_job(units[receipt.unit])
+    return Task(
+        run_id=receipt.run_id,
+        argv=job.argv,
+        env=job.env,
+        run_env=(
+            ("XMSLURM_EXPERIMENT_ID", str(experiment_id)),
+            ("XMSLURM_RUN_ID", str(receipt.run_id)),
+            ("XMSLURM_WORK_UNIT_ID", str(receipt.unit_number)),
+        ),
+    )
+
+
+def _first_of_replays(tools: Tools, experiment_id: int) -> int:
+    """The experiment that was replayed, through replays of replays: jobs see its number."""
+    while True:
+        replayed = tools.record.experiment(experiment_id).replay_of
+        if replayed is None:
+            return experiment_id
+        experiment_id = replayed
+
+
+async def _deliver(tools: Tools, site: ClusterSite, image: Image) -> None:
+    if site.repository is not None:
+        tools.publisher.publish(image, site.repository, progress=tools.progress)
+    try:
+        await site.cluster.deliver(image, tools.blobs, tools.progress)
+    except MissingObjectError as error:
+        raise MissingObjectError(error.name, needed_by=f"image {image.manifest.digest}") from error
+
+
+async def _act(tools: Tools, site: ClusterSite, submission: Submission) -> list[str]:
+    try:
+        job_id = await site.cluster.submit(submission)
+    except SubmitRefusedError as error:
+        tools.record.withdraw(submission.token, error.message)
+        raise
+    except ConnectionLostError as error:
+        if not error.may_have_run:
+            error.hint = error.hint or (
+                "Nothing was submitted; the next command submits it once the host answers."
+            )
+        raise
+    job_ids = task_job_ids(job_id, len(submission.tasks))
+    tools.record.confirm(submission.token, job_ids)
+    return job_ids
+
+
+def task_job_ids(job_id: str, count: int) -> list[str]:
+    """The job id of each task: Slurm writes task 4 of array 123 as ``123_4``."""
+    return [job_id] if count == 1 else [f"{job_id}_{task}" for task in range(count)]

@@ -1,0 +1,66 @@
+"""Everything that the services need of the world, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from xmslurm_repro.ports.clock import Clock
+from xmslurm_repro.ports.cluster import Cluster
+from xmslurm_repro.ports.ids import IdSource
+from xmslurm_repro.ports.images import BaseSource, ImageBuilder, LockSource, Publisher, Snapshotter
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.record import Record
+from xmslurm_repro.ports.store import BlobStore, ObjectStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterSite:
+    """
+    A configured cluster as the services see it.
+
+    Attributes:
+        cluster: How to reach it.
+        options: What it is told by default beyond the work unit (account, partition, …).
+        repository: Where images for it are published, or ``None``: sent over the connection.
+    """
+
+    cluster: Cluster
+    options: tuple[tuple[str, str], ...] = ()
+    repository: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """
+    The world, as arguments. `wiring` makes it; tests make their own.
+
+    Attributes:
+        fresh_builder: As *builder*, but past every cache of layers.
+        site: The cluster of a name; raises `UnknownClusterError`. Gives the same object each
+            time, so that one connection serves a whole command.
+        default_cluster: The name of the cluster that is meant when none is named.
+        default_base: The base image that is meant when none is named, or ``None``.
+    """
+
+    store: ObjectStore
+    blobs: BlobStore
+    snapshots: Snapshotter
+    bases: BaseSource
+    locks: LockSource
+    builder: ImageBuilder
+    fresh_builder: ImageBuilder
+    publisher: Publisher
+    record: Record
+    site: Callable[[str], ClusterSite]
+    default_cluster: str
+    default_base: str | None
+    default_lock: str | None
+    clock: Clock
+    ids: IdSource
+    progress: Progress
+    version: str
+
+    def now(self) -> str:
+        """The time now, RFC 3339 in UTC, to the second."""
+        return self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ")
