@@ -94,6 +94,7 @@ class Receipt:
         replay_of: The run that this one repeats.
         job_id: Slurm's, as ``123`` or ``123_4``; ``None`` until confirmed.
         origin: Digest of the `Origin` of its snapshot, as JSON in the store.
+        max_parallel_tasks: How many tasks of its submission may run at once, if limited.
     """
 
     run_id: RunId
@@ -107,6 +108,7 @@ class Receipt:
     replay_of: RunId | None = None
     job_id: str | None = None
     origin: Digest | None = None
+    max_parallel_tasks: int | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -123,6 +125,7 @@ class Receipt:
             "replay_of": str(self.replay_of) if self.replay_of else None,
             "job_id": self.job_id,
             "origin": str(self.origin) if self.origin else None,
+            "max_parallel_tasks": self.max_parallel_tasks,
         }
 
     @classmethod
@@ -130,6 +133,7 @@ class Receipt:
         """Read what `to_json` wrote."""
         reader.format_version(_RECEIPT_FORMAT, newest=1)
         replay_of, job_id, origin = (reader.maybe(n) for n in ("replay_of", "job_id", "origin"))
+        throttle = reader.maybe("max_parallel_tasks")
         return cls(
             run_id=_run_id(reader.field("run_id")),
             experiment_id=reader.field("experiment_id").integer(),
@@ -142,6 +146,7 @@ class Receipt:
             replay_of=_run_id(replay_of) if replay_of else None,
             job_id=job_id.text() if job_id else None,
             origin=origin.digest() if origin else None,
+            max_parallel_tasks=throttle.integer() if throttle else None,
         )
 
 

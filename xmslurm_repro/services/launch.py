@@ -124,7 +124,7 @@ def plan_launch(tools: Tools, request: LaunchRequest) -> Plan:
     Raises:
         UnknownClusterError: First of all, if there is no such cluster.
     """
-    tools.site(request.cluster or tools.default_cluster)
+    tools.site(request.cluster)
     return plan_image(tools, request.code)
 
 
@@ -135,11 +135,12 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
     Raises:
         ReproError: Before anything is submitted, or as `submit`.
     """
+    site = tools.site(request.cluster)
     prepared = build_image(tools, plan)
     job = make_job(
         prepared,
         argv=request.argv,
-        env=request.env,
+        env={**dict(site.env), **request.env},
         resources=request.resources,
         network=request.network,
     )
@@ -148,7 +149,7 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
     batch = Batch(
         experiment_id=experiment_id,
         runs=tuple(runs),
-        cluster=request.cluster or tools.default_cluster,
+        cluster=site.cluster.name,
         options=request.options,
         origin=plan.origin,
     )

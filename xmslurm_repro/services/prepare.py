@@ -73,7 +73,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     Raises:
         ReproError: Of the capture, the base or the lock; see there.
     """
-    reference = request.base or tools.default_base
+    reference = request.base or tools.defaults.base
     if reference is None:
         raise NoBaseImageError(
             "no base image is configured",
@@ -122,7 +122,7 @@ def _folder_in_tree(tools: Tools, request: CodeRequest) -> str:
 def _resolve_lock(
     tools: Tools, request: CodeRequest, tree: Tree, folder: str, base: BaseImage
 ) -> Lock | None:
-    wanted = request.lock or tools.default_lock
+    wanted = request.lock or tools.defaults.lock
     path = None
     if wanted is not None:
         path = os.path.normpath(str(PurePosixPath(folder) / wanted))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from xmslurm_repro.model.work import Network, Resources
 from xmslurm_repro.ports.clock import Clock
 from xmslurm_repro.ports.cluster import Cluster
 from xmslurm_repro.ports.ids import IdSource
@@ -22,12 +23,24 @@ class ClusterSite:
     Attributes:
         cluster: How to reach it.
         options: What it is told by default beyond the work unit (account, partition, …).
+        env: Variables that every job launched on it gets.
         repository: Where images for it are published, or ``None``: sent over the connection.
     """
 
     cluster: Cluster
     options: tuple[tuple[str, str], ...] = ()
+    env: tuple[tuple[str, str], ...] = ()
     repository: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What is meant when a launch does not say."""
+
+    base: str | None = None
+    lock: str | None = None
+    resources: Resources = field(default_factory=Resources)
+    network: Network = Network.NONE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,10 +50,11 @@ class Tools:
 
     Attributes:
         fresh_builder: As *builder*, but past every cache of layers.
-        site: The cluster of a name; raises `UnknownClusterError`. Gives the same object each
-            time, so that one connection serves a whole command.
-        default_cluster: The name of the cluster that is meant when none is named.
-        default_base: The base image that is meant when none is named, or ``None``.
+        site: The cluster of a name, or the default one for ``None``; raises
+            `UnknownClusterError`. Gives the same object each time, so that one connection serves
+            a whole command.
+        defaults: What is meant when a launch does not say.
+        version: Ours.
     """
 
     store: ObjectStore
@@ -52,10 +66,8 @@ class Tools:
     fresh_builder: ImageBuilder
     publisher: Publisher
     record: Record
-    site: Callable[[str], ClusterSite]
-    default_cluster: str
-    default_base: str | None
-    default_lock: str | None
+    site: Callable[[str | None], ClusterSite]
+    defaults: Defaults
     clock: Clock
     ids: IdSource
     progress: Progress

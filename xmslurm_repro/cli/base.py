@@ -1,0 +1,103 @@
+"""``base``: make and name base images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from xmslurm_repro.cli.output import json_option, print_fields, print_json, print_table
+from xmslurm_repro.cli.session import run
+from xmslurm_repro.model.canonical import Json
+
+if TYPE_CHECKING:
+    from xmslurm_repro.model.image import BaseImage
+    from xmslurm_repro.services.tools import Tools
+
+
+@click.group()
+def base() -> None:
+    """Make and name base images."""
+
+
+@base.command()
+@click.argument("name", default="default")
+@click.option("--suite", default="bookworm", show_default=True, help="Debian release.")
+@click.option("--package", "-p", "packages", multiple=True, help="A further package. Repeatable.")
+@click.option("--mirror", metavar="URL", help="Where Debian's packages come from.")
+@json_option
+def create(
+    name: str, suite: str, packages: tuple[str, ...], mirror: str | None, as_json: bool
+) -> int:
+    """Make a base image with Python from Debian packages, and call it NAME."""
+
+    async def body(tools: Tools) -> int:
+        made = tools.bases.create(
+            name=name, suite=suite, packages=packages, mirror=mirror, progress=tools.progress
+        )
+        _print_base(name, made, as_json=as_json)
+        return 0
+
+    return run(body, is_quiet=as_json)
+
+
+@base.command()
+@click.argument("reference")
+@click.option("--name", default="default", show_default=True, help="What to call it.")
+@json_option
+def add(reference: str, name: str, as_json: bool) -> int:
+    """
+    Call the image REFERENCE by a name: a registry's tag or digest, `oci:FOLDER`, or
+    `docker-daemon:NAME`. Its bytes are kept, so a tag that moves later changes nothing.
+    """
+
+    async def body(tools: Tools) -> int:
+        added = tools.bases.add(name=name, reference=reference, progress=tools.progress)
+        _print_base(name, added, as_json=as_json)
+        return 0
+
+    return run(body, is_quiet=as_json)
+
+
+@base.command("list")
+@json_option
+def list_(as_json: bool) -> int:
+    """List the base images that are here."""
+
+    async def body(tools: Tools) -> int:
+        names = tools.bases.names()
+        if as_json:
+            print_json({name: str(found.digest) for name, found in names.items()})
+        elif names:
+            rows = [[name, str(found.digest)] for name, found in names.items()]
+            print_table(["name", "digest"], rows)
+        else:
+            click.echo("No base images yet. Make one with `xmslurm-repro base create`.")
+        return 0
+
+    return run(body, is_quiet=as_json)
+
+
+def _print_base(name: str, image: BaseImage, *, as_json: bool) -> None:
+    target = image.target
+    if as_json:
+        document: dict[str, Json] = {
+            "name": name,
+            "digest": str(image.manifest.digest),
+            "architecture": image.architecture,
+            "target": target.to_json() if target else None,
+        }
+        print_json(document)
+        return
+    print_fields(
+        [
+            ("base", name),
+            ("digest", str(image.manifest.digest)),
+            ("platform", image.architecture),
+            (
+                "python",
+                f"{target.python} at {target.python_executable}" if target else "none found",
+            ),
+            ("libc", "{} {}.{}".format(*target.libc) if target else "unknown"),
+        ]
+    )

@@ -1,0 +1,99 @@
+"""The only place that prints errors and ends the process."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from xmslurm_repro.errors import ReproError
+from xmslurm_repro.model.canonical import Json, readable_json
+
+_INTERRUPTED = 130
+
+
+def run_guarded(command: click.Command) -> None:
+    """Run *command*; print what goes wrong in our form; end the process."""
+    try:
+        status = command.main(prog_name="xmslurm-repro", standalone_mode=False)
+    except ReproError as error:
+        report(error)
+        sys.exit(error.exit_status)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        _report_usage(error)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever reads us (`head`) has seen enough; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def report(error: ReproError) -> None:
+    """Print *error* to standard error; to standard output as JSON where that was asked for."""
+    if wants_json():
+        click.echo(readable_json({"error": error_json(error)}))
+        return
+    echo_error(error)
+
+
+def wants_json() -> bool:
+    """Whether the command line asks for JSON, however far it was understood."""
+    before = sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    return "--json" in before
+
+
+def error_json(error: ReproError) -> dict[str, Json]:
+    """The error for programs."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "details": list(error.details),
+        "caused_by": _causes(error),
+        "hint": error.hint,
+        "exit_status": error.exit_status,
+    }
+
+
+def echo_error(error: ReproError, *, label: str = "error") -> None:
+    """Print what happened, why, then what to do."""
+    color = {"error": "red", "warning": "yellow"}[label]
+    click.echo(f"{click.style(f'{label}:', fg=color, bold=True)} {error.message}", err=True)
+    for line in error.details:
+        click.echo(f"  {line}", err=True)
+    for cause in _causes(error):
+        click.echo(f"  caused by: {cause}", err=True)
+    if error.hint:
+        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}", err=True)
+
+
+def _causes(error: BaseException) -> list[Json]:
+    causes: list[Json] = []
+    cause = error.__cause__
+    while cause is not None:
+        text = str(cause).strip() or type(cause).__name__
+        if text not in causes:
+            causes.append(text)
+        cause = cause.__cause__
+    return causes
+
+
+def _report_usage(error: click.ClickException) -> None:
+    message = error.format_message()
+    message = message[:1].lower() + message[1:].rstrip(".")
+    path = "xmslurm-repro"
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        path = error.ctx.command_path
+    hint = f"Run `{path} --help`."
+    if wants_json():
+        document: dict[str, Json] = {"code": "usage", "message": message, "hint": hint}
+        click.echo(readable_json({"error": {**document, "exit_status": 2}}))
+        return
+    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
+    click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {hint}", err=True)

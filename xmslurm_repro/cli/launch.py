@@ -1,0 +1,264 @@
+"""``launch``: a command, or an XManager launch script."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from xmslurm_repro.cli.output import (
+    json_option,
+    plural,
+    print_fields,
+    print_json,
+    say_bytes,
+    say_command,
+    say_state,
+)
+from xmslurm_repro.cli.session import run, settle_first
+from xmslurm_repro.errors import UsageError
+from xmslurm_repro.model.canonical import Json
+
+if TYPE_CHECKING:
+    from xmslurm_repro.model.work import Resources
+    from xmslurm_repro.services.launch import Launched, LaunchRequest
+    from xmslurm_repro.services.prepare import Plan
+    from xmslurm_repro.services.tools import Tools
+
+
+class _SplitCommand(click.Command):
+    """Keeps what stands after ``--`` apart from what stands before it."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the words after the first ``--`` away before the options are read."""
+        rest: list[str] | None = None
+        if "--" in args:
+            cut = args.index("--")
+            args, rest = args[:cut], args[cut + 1 :]
+        ctx.meta["xmslurm_repro.rest"] = rest
+        return super().parse_args(ctx, args)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """Show what may stand after ``--``."""
+        return ["[OPTIONS]", "(-- COMMAND [ARGUMENT]... | SCRIPT.py [-- FLAG]...)"]
+
+
+@click.command(cls=_SplitCommand)
+@click.argument("script", required=False, type=click.Path(path_type=Path))
+@click.option("--cluster", "-c", metavar="NAME", help="Where to run; see `clusters list`.")
+@click.option("--base", metavar="IMAGE", help="Base image: a local name, a tag or a digest.")
+@click.option("--lock", metavar="PATH", help="Lock file, from this folder.")
+@click.option("--title", default="", help="What to call the experiment.")
+@click.option(
+    "--env",
+    "-e",
+    "variables",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Set a variable for the command. Repeatable.",
+)
+@click.option("--cpus", type=click.IntRange(1), help="CPUs per replica.  [default: 1]")
+@click.option("--memory", metavar="SIZE", help="Memory per node, such as 4000M or 16G.")
+@click.option("--gpus", type=click.IntRange(0), help="GPUs per replica.")
+@click.option("--gpu-type", metavar="TYPE", help="As the cluster names it.")
+@click.option("--time", "time_limit", metavar="LIMIT", help="As sbatch takes it: 90, 2-12:00, …")
+@click.option(
+    "--network",
+    type=click.Choice(["none", "host"]),
+    help="What the command may reach.  [default: none]",
+)
+@click.option(
+    "--option",
+    "-o",
+    "options",
+    multiple=True,
+    metavar="NAME[=VALUE]",
+    help="A further option of the scheduler, by its long name. Repeatable.",
+)
+@click.option("--allow-unborn", is_flag=True, help="Accept a repository without any commit.")
+@click.option("--no-git", is_flag=True, help="Accept a folder that is in no git repository.")
+@click.option("--dry-run", is_flag=True, help="Capture and resolve, then stop.")
+@click.option("--wait", "-w", "must_wait", is_flag=True, help="Wait for the end.")
+@json_option
+@click.pass_context
+def launch(ctx: click.Context, /, script: Path | None, **given: Any) -> int:
+    """
+    Snapshot the work tree, build its image, record it, submit it.
+
+    `launch -- python train.py --lr 0.1` runs a command in the folder you are in.
+    `launch launch.py -- --flag=1` runs an XManager launch script.
+
+    Uncommitted and untracked files are captured too; nothing in your folder is written to.
+    """
+    rest: list[str] | None = ctx.meta["xmslurm_repro.rest"]
+    if script is not None:
+        return _launch_script(script, rest or [])
+    if not rest:
+        raise UsageError(
+            "no command to launch",
+            hint="Put it after two dashes: `xmslurm-repro launch -- python train.py`.",
+        )
+    argv = tuple(rest)
+    return run(lambda tools: _launch(tools, _request(tools, argv, given), given))
+
+
+def _launch_script(script: Path, words: list[str]) -> int:
+    if script.suffix != ".py":
+        raise UsageError(
+            f"{script} is no launch script",
+            hint="To run a command, put it after two dashes: "
+            f"`xmslurm-repro launch -- {script} …`.",
+        )
+    if not script.is_file():
+        raise UsageError(f"there is no launch script {script}")
+    from xmslurm_repro.xm.launcher import run_launch_script
+
+    run_launch_script(script, words)
+    return 0
+
+
+def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> LaunchRequest:
+    from xmslurm_repro.model.work import Network
+    from xmslurm_repro.services.launch import LaunchRequest
+    from xmslurm_repro.services.prepare import CodeRequest
+
+    return LaunchRequest(
+        code=CodeRequest(
+            start=Path(os.curdir).absolute(),
+            base=given["base"],
+            lock=given["lock"],
+            allow_unborn=given["allow_unborn"] or given["no_git"],
+            allow_no_repository=given["no_git"],
+        ),
+        argv=argv,
+        env=dict(_pair(text, must_have_value=True) for text in given["variables"]),
+        resources=_resources(tools.defaults.resources, given),
+        network=Network(given["network"]) if given["network"] else tools.defaults.network,
+        title=given["title"] or say_command(argv),
+        cluster=given["cluster"],
+        options=tuple(sorted(_pair(text) for text in given["options"])),
+    )
+
+
+def _pair(text: str, *, must_have_value: bool = False) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or (must_have_value and not equals):
+        raise UsageError(f"{text!r} is not of the form NAME=VALUE")
+    return name.lstrip("-"), value
+
+
+def _resources(default: Resources, given: Mapping[str, Any]) -> Resources:
+    from xmslurm_repro.model.quantity import parse_memory_mib, parse_time_limit_minutes
+
+    memory, limit = given["memory"], given["time_limit"]
+    try:
+        asked = {
+            "cpus": given["cpus"],
+            "memory_mib": parse_memory_mib(memory) if memory else None,
+            "gpus": given["gpus"],
+            "gpu_type": given["gpu_type"],
+            "time_limit_minutes": parse_time_limit_minutes(limit) if limit else None,
+        }
+        said = {name: value for name, value in asked.items() if value is not None}
+        return replace(default, **said)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+async def _launch(tools: Tools, request: LaunchRequest, given: Mapping[str, Any]) -> int:
+    from xmslurm_repro.services.launch import launch, plan_launch
+
+    plan = plan_launch(tools, request)
+    if given["dry_run"]:
+        _print_plan(plan, as_json=given["as_json"])
+        return 0
+    await settle_first(tools)
+    launched = await launch(tools, request, plan)
+    if not given["as_json"]:
+        _print_plan(plan, as_json=False)
+        _print_launched(launched)
+    if given["must_wait"]:
+        return await _wait(tools, launched, as_json=given["as_json"])
+    if given["as_json"]:
+        print_json(_launched_json(launched))
+    elif not given["must_wait"]:
+        click.echo(f"Follow it with `xmslurm-repro logs {launched.experiment_id} --follow`.")
+    return 0
+
+
+def _print_plan(plan: Plan, *, as_json: bool) -> None:
+    if as_json:
+        document: dict[str, Json] = {
+            "snapshot": str(plan.snapshot.root),
+            "files": plan.snapshot.file_count,
+            "size_bytes": plan.snapshot.size_bytes,
+            "origin": plan.snapshot.origin.to_json(),
+            "recipe": plan.recipe.to_json(),
+            "workdir": plan.workdir,
+        }
+        print_json(document)
+        return
+    snapshot, origin = plan.snapshot, plan.snapshot.origin
+    of = f"commit {origin.commit[:10]}" if origin.commit else "no commit"
+    if origin.changed:
+        of += f" + {plural(len(origin.changed), 'changed path')}"
+    size = f"{plural(snapshot.file_count, 'file')}, {say_bytes(snapshot.size_bytes)}"
+    packages = (
+        f"{plural(len(plan.lock.artifacts), 'wheel')} from {plan.lock.path}"
+        if plan.lock
+        else "none: the project declares no dependencies"
+    )
+    print_fields(
+        [
+            ("snapshot", f"{snapshot.root.short}  {size} ({of})"),
+            ("packages", packages),
+            ("base", f"{plan.base.reference}  {plan.base.manifest.digest}"),
+        ]
+    )
+    for path, reason in origin.skipped:
+        click.echo(f"  left out: {path} ({reason})")
+
+
+def _print_launched(launched: Launched) -> None:
+    receipt = launched.receipts[0]
+    print_fields(
+        [
+            ("image   ", str(launched.image.manifest.digest)),
+            ("manifest", str(launched.manifest)),
+        ]
+    )
+    number = click.style(str(launched.experiment_id), bold=True)
+    click.echo(f"Experiment {number} is job {receipt.job_id} on {receipt.cluster}.")
+
+
+def _launched_json(launched: Launched) -> dict[str, Json]:
+    return {
+        "experiment": launched.experiment_id,
+        "manifest": str(launched.manifest),
+        "snapshot": str(launched.plan.snapshot.root),
+        "image": str(launched.image.manifest.digest),
+        "runs": [receipt.to_json() for receipt in launched.receipts],
+    }
+
+
+async def _wait(tools: Tools, launched: Launched, *, as_json: bool) -> int:
+    from xmslurm_repro.services.observe import wait
+    from xmslurm_repro.services.status import with_outcomes
+
+    runs = await wait(tools, tools.record.runs(experiment_id=launched.experiment_id))
+    finished = with_outcomes(tools, runs)
+    if as_json:
+        print_json(
+            {**_launched_json(launched), "status": [status.to_json() for status in finished]}
+        )
+    else:
+        for status in finished:
+            click.echo(f"It ended: {say_state(status.run.state, status.run.reason)}.")
+            for file in status.outcome.outputs if status.outcome else ():
+                size = say_bytes(file.size_bytes)
+                click.echo(f"  output {file.path}  {size}  sha256:{file.sha256.short}")
+    return 0 if all(run.state.is_success for run in runs) else 1

@@ -1,0 +1,75 @@
+"""Plain text that people read at a glance, and JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from xmslurm_repro.model.canonical import Json, readable_json
+from xmslurm_repro.model.run import RunState
+
+STATE_COLORS = {
+    RunState.COMPLETED: "green",
+    RunState.RUNNING: "blue",
+    RunState.PENDING: "yellow",
+    RunState.PROMISED: "yellow",
+}
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document for programs."
+)
+
+
+def print_json(value: Json) -> None:
+    """Print one JSON document."""
+    click.echo(readable_json(value))
+
+
+def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print columns as wide as their widest cell; the last one runs free."""
+    cells = [list(header), *[list(row) for row in rows]]
+    plain = [[click.unstyle(cell) for cell in row] for row in cells]
+    widths = [max(len(row[column]) for row in plain) for column in range(len(header))]
+    for number, (row, bare) in enumerate(zip(cells, plain, strict=True)):
+        padded = [
+            cell + " " * (width - len(text))
+            for cell, text, width in zip(row, bare, widths, strict=True)
+        ]
+        line = "  ".join(padded).rstrip()
+        click.echo(click.style(line, bold=True) if number == 0 else line)
+
+
+def print_fields(fields: Sequence[tuple[str, str]]) -> None:
+    """Print a name and a value on each line, the values under each other."""
+    width = max((len(name) for name, _ in fields), default=0)
+    for name, value in fields:
+        click.echo(f"{click.style(name.ljust(width), dim=True)}  {value}")
+
+
+def say_state(state: RunState, reason: str | None = None) -> str:
+    """A state in its color, with the reason where there is one."""
+    shown = click.style(state.value, fg=STATE_COLORS.get(state, "red"))
+    return f"{shown} ({reason})" if reason else shown
+
+
+def say_bytes(count: int) -> str:
+    """A number of bytes in decimal units, such as ``8.1 kB``."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{count} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def say_command(argv: Sequence[str]) -> str:
+    """A command the way a shell would take it."""
+    import shlex
+
+    return shlex.join(argv)
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 file``, ``2 files``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -1,0 +1,53 @@
+"""What every command needs: the settings, the tools, and one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from xmslurm_repro.cli.errors import echo_error, wants_json
+from xmslurm_repro.ports.progress import Progress, SilentProgress
+from xmslurm_repro.services.tools import Tools
+
+T = TypeVar("T")
+
+
+def run(body: Callable[[Tools], Awaitable[T]], *, is_quiet: bool = False) -> T:
+    """
+    Make the tools, run *body* with them in an event loop, and let go of every connection.
+
+    Args:
+        body: The command.
+        is_quiet: Show no progress, as when JSON was asked for.
+    """
+    from xmslurm_repro.config import load_settings
+    from xmslurm_repro.wiring import open_tools
+
+    settings = load_settings(environ=os.environ, start=Path(os.curdir).absolute())
+    progress = _progress(is_quiet=is_quiet or wants_json())
+
+    async def with_tools() -> T:
+        async with open_tools(settings, progress) as tools:
+            return await body(tools)
+
+    return asyncio.run(with_tools())
+
+
+def _progress(*, is_quiet: bool) -> Progress:
+    if is_quiet or not sys.stderr.isatty():
+        return SilentProgress()
+    from xmslurm_repro.cli.progress import TerminalProgress
+
+    return TerminalProgress()
+
+
+async def settle_first(tools: Tools, *, experiment_id: int | None = None) -> None:
+    """Finish what an earlier command could not confirm; say what stands in the way."""
+    from xmslurm_repro.services.submit import settle
+
+    for error in await settle(tools, experiment_id=experiment_id):
+        echo_error(error, label="warning")
