@@ -1,0 +1,186 @@
+"""
+How one value of a configuration file is read.
+
+Each reader raises `KindError` with what was expected, as it would follow the word "expected".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from xmslurm_repro.model.quantity import parse_memory_mib, parse_time_limit_minutes
+
+
+class KindError(ValueError):
+    """A value is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """
+    Where a value stands.
+
+    Attributes:
+        name: The file, or the environment variable, as errors name it.
+        folder: What relative paths are relative to.
+        home: What ``~`` stands for.
+    """
+
+    name: str
+    folder: Path
+    home: Path
+
+
+Kind: TypeAlias = Callable[[Any, Place], Any]
+
+
+def text(value: Any, place: Place) -> str:
+    """Read text that is not empty and has no control characters."""
+    del place
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise KindError("text")
+    return value
+
+
+def any_text(value: Any, place: Place) -> str:
+    """Read text, whatever it is, but for NUL, which no process can be given."""
+    del place
+    if not isinstance(value, str) or "\0" in value:
+        raise KindError("text")
+    return value
+
+
+def path(value: Any, place: Place) -> Path:
+    """Read a path: ``~`` is the home folder, a relative one starts at the file's folder."""
+    try:
+        written = text(value, place)
+    except KindError:
+        raise KindError("a path") from None
+    if written == "~" or written.startswith("~/"):
+        return place.home / written[2:]
+    return place.folder / written
+
+
+def url(value: Any, place: Place) -> str:
+    """Read an ``http`` or ``https`` URL."""
+    del place
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^\s/]\S*", value):
+        raise KindError("a URL that starts with https:// or http://")
+    return value
+
+
+def integer(low: int, high: int | None = None) -> Kind:
+    """A reader of whole numbers from *low* to *high*."""
+    span = f"from {low} to {high}" if high is not None else f"of at least {low}"
+
+    def read(value: Any, place: Place) -> int:
+        del place
+        number = value
+        if isinstance(number, bool) or not isinstance(number, int):
+            raise KindError(f"a whole number {span}")
+        if number < low or (high is not None and number > high):
+            raise KindError(f"a whole number {span}")
+        return number
+
+    return read
+
+
+def choice(*known: str) -> Kind:
+    """A reader of one of a few words."""
+    words = ", ".join(f'"{word}"' for word in known[:-1]) + f' or "{known[-1]}"'
+
+    def read(value: Any, place: Place) -> str:
+        del place
+        if not isinstance(value, str) or value not in known:
+            raise KindError(words)
+        return value
+
+    return read
+
+
+def memory(value: Any, place: Place) -> int:
+    """Read an amount of memory in MiB."""
+    del place
+    expected = 'an amount of memory such as "16G", or a number of MiB'
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise KindError(expected)
+    try:
+        return parse_memory_mib(str(value))
+    except ValueError:
+        raise KindError(expected) from None
+
+
+def time_limit(value: Any, place: Place) -> int:
+    """Read a time limit in minutes."""
+    del place
+    expected = 'a time limit such as "1-12:00", or a number of minutes'
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise KindError(expected)
+    try:
+        return parse_time_limit_minutes(str(value))
+    except ValueError:
+        raise KindError(expected) from None
+
+
+def listed(kind: Kind, plural: str, *, lone: bool = False) -> Kind:
+    """A reader of arrays of *kind*; with *lone* a single value will do."""
+
+    def read(value: Any, place: Place) -> tuple[Any, ...]:
+        items: Sequence[Any] = [value] if lone and not isinstance(value, list) else value
+        if not isinstance(items, list):
+            raise KindError(f"an array of {plural}")
+        try:
+            return tuple(kind(item, place) for item in items)
+        except KindError as error:
+            raise KindError(f"an array of {plural}, each {error}") from None
+
+    return read
+
+
+def gres(value: Any, place: Place) -> tuple[tuple[str, int], ...]:
+    """Read a table of generic resources: how many of each name."""
+    count = integer(1)
+    if not isinstance(value, Mapping):
+        raise KindError("a table of whole numbers")
+    try:
+        return tuple(sorted((name, count(item, place)) for name, item in value.items()))
+    except KindError as error:
+        raise KindError(f"a table with {error} for each name") from None
+
+
+def option(value: Any, place: Place) -> str | None:
+    """Read an option's value: ``true`` is a flag (an empty value), ``false`` takes it away."""
+    del place
+    if isinstance(value, bool):
+        return "" if value else None
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str) and value.isprintable():
+        return value
+    raise KindError("text, a whole number, true or false")
+
+
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_VARIABLE_NAME = re.compile(r"[^=\0]+")
+
+
+def option_name(name: str) -> None:
+    """Refuse what is no long option's name without dashes."""
+    if not _OPTION_NAME.fullmatch(name):
+        raise KindError("a long option's name without dashes before it")
+
+
+def variable_name(name: str) -> None:
+    """Refuse what no environment variable can be called."""
+    if not _VARIABLE_NAME.fullmatch(name):
+        raise KindError("the name of an environment variable")
+
+
+def cluster_name(name: str) -> None:
+    """Refuse names of clusters that would be hard to type or to print."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise KindError("a name of letters, digits, dots, dashes and underscores")

@@ -1,0 +1,186 @@
+"""From files and the environment to settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from xmslurm_repro.config import folders
+from xmslurm_repro.config.layers import Found, merge, raise_faults, read_file, read_variables
+from xmslurm_repro.config.settings import (
+    LOCAL,
+    ClusterSettings,
+    ProxySettings,
+    RegistrySettings,
+    Settings,
+    implicit_cluster,
+)
+from xmslurm_repro.model.work import Network, Resources
+
+_Values = dict[tuple[str, ...], Found]
+
+
+def load_settings(
+    *, environ: Mapping[str, str], start: Path, home_override: Path | None = None
+) -> Settings:
+    """
+    Read the user's file, the project's file and the environment, the last one winning.
+
+    Args:
+        environ: The environment.
+        start: The folder from which the project's file is looked for, upwards.
+        home_override: The data folder, whatever the environment says.
+
+    Raises:
+        ConfigError: With everything that is wrong, each fault with file, key and what was
+            expected.
+    """
+    user_home = folders.user_home(environ)
+    candidates = (folders.user_file(environ), folders.project_file(start))
+    files = tuple(file for file in candidates if file is not None)
+    layers = [read_file(file, user_home) for file in files]
+    values = merge([*layers, read_variables(environ, start, user_home)])
+    home = (home_override or folders.data_folder(environ, start)).absolute()
+    clusters, faults = _clusters(values)
+    default_cluster, more_faults = _default_cluster(values, clusters)
+    raise_faults([*faults, *more_faults])
+    return Settings(
+        home=home,
+        cache_dir=_value(values, "cache_dir") or home / "cache",
+        user_home=user_home,
+        base=_value(values, "base"),
+        lock=_value(values, "lock"),
+        default_cluster=default_cluster,
+        clusters=clusters,
+        index_urls=_value(values, "index_urls") or (),
+        wheelhouses=_value(values, "wheelhouses") or (),
+        registry=RegistrySettings(
+            insecure_hosts=_value(values, "registry", "insecure_hosts") or (),
+            ca_file=_value(values, "registry", "ca_file"),
+            auth_files=folders.registry_auth_files(environ),
+        ),
+        proxies=_proxies(environ),
+        resources=_resources(values),
+        network=Network(_value(values, "defaults", "network") or Network.NONE.value),
+        ssh_agent=environ.get("SSH_AUTH_SOCK") or None,
+        files=tuple(file for file in files if file.is_file()),
+    )
+
+
+def _value(values: _Values, *path: str) -> Any:
+    found = values.get(path)
+    return found.value if found else None
+
+
+def _clusters(values: _Values) -> tuple[dict[str, ClusterSettings], list[str]]:
+    names = sorted({path[1] for path in values if path[0] == "clusters"})
+    clusters, faults = {LOCAL: implicit_cluster()}, []
+    for name in names:
+        cluster = _cluster(name, values)
+        place = next(f.place for path, f in values.items() if path[:2] == ("clusters", name))
+        clusters[name] = cluster
+        faults += [f"{place}: clusters.{name}: {fault}" for fault in _cluster_faults(cluster)]
+    return dict(sorted(clusters.items())), faults
+
+
+def _cluster(name: str, values: _Values) -> ClusterSettings:
+    def get(key: str, otherwise: Any = None) -> Any:
+        found = values.get(("clusters", name, key))
+        return found.value if found else otherwise
+
+    def table(key: str) -> tuple[tuple[str, str], ...]:
+        stem = ("clusters", name, key)
+        pairs = {path[3]: found.value for path, found in values.items() if path[:3] == stem}
+        return tuple(sorted((k, v) for k, v in pairs.items() if v is not None))
+
+    hosts = get("hosts", ())
+    return ClusterSettings(
+        name=name,
+        scheduler=get("scheduler", "local" if name == LOCAL else "slurm"),
+        transport=get("transport", "ssh" if hosts else "local"),
+        hosts=hosts,
+        user=get("user"),
+        port=get("port"),
+        host_keys=get("host_key", ()),
+        known_hosts=get("known_hosts"),
+        identity_files=get("identity_files", ()),
+        ssh_config=get("ssh_config"),
+        state_dir=get("state_dir"),
+        runtime=get("runtime", "auto"),
+        runtime_options=table("runtime_options"),
+        registry=get("registry"),
+        options=table("options"),
+        env=table("env"),
+    )
+
+
+def _cluster_faults(cluster: ClusterSettings) -> list[str]:
+    faults = []
+    if cluster.transport == "local":
+        remote = {
+            "hosts": cluster.hosts,
+            "user": cluster.user,
+            "port": cluster.port,
+            "host_key": cluster.host_keys,
+            "known_hosts": cluster.known_hosts,
+            "identity_files": cluster.identity_files,
+            "ssh_config": cluster.ssh_config,
+        }
+        given = ", ".join(name for name, value in remote.items() if value)
+        if given:
+            faults.append(f'transport is "local", which has no use for {given}')
+    elif not cluster.hosts:
+        faults.append(f'transport is "{cluster.transport}" and hosts is missing')
+    if cluster.transport == "openssh" and cluster.host_keys:
+        faults.append("host_key needs transport ssh; with openssh, give a known_hosts file")
+    return faults
+
+
+def _default_cluster(
+    values: _Values, clusters: Mapping[str, ClusterSettings]
+) -> tuple[str | None, list[str]]:
+    chosen = values.get(("default_cluster",))
+    if chosen is not None:
+        if chosen.value in clusters:
+            return chosen.value, []
+        known = ", ".join(clusters)
+        return None, [
+            f"{chosen.place}: default_cluster: expected one of {known}, found {chosen.value!r}"
+        ]
+    configured = [name for name in clusters if name != LOCAL]
+    if not configured:
+        return LOCAL, []
+    return (configured[0] if len(configured) == 1 else None), []
+
+
+def _proxies(environ: Mapping[str, str]) -> ProxySettings:
+    def get(name: str) -> str | None:
+        # Lower case wins, as it does for curl.
+        return environ.get(name) or environ.get(name.upper()) or None
+
+    return ProxySettings(
+        http=get("http_proxy") or get("all_proxy"),
+        https=get("https_proxy") or get("all_proxy"),
+        exceptions=tuple(
+            host.strip() for host in (get("no_proxy") or "").split(",") if host.strip()
+        ),
+    )
+
+
+def _resources(values: _Values) -> Resources:
+    def get(key: str, otherwise: Any = None) -> Any:
+        found = values.get(("defaults", key))
+        return found.value if found else otherwise
+
+    return Resources(
+        cpus=get("cpus", 1),
+        memory_mib=get("memory"),
+        disk_mib=get("disk"),
+        gpus=get("gpus", 0),
+        gpu_type=get("gpu_type"),
+        time_limit_minutes=get("time_limit"),
+        replicas=get("replicas", 1),
+        nodes=get("nodes"),
+        gres=get("gres", ()),
+    )
