@@ -1,0 +1,171 @@
+"""What every `ObjectStore` promises, asked of the one on disk and the one in memory."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import blake3
+import pytest
+
+from xmslurm_repro.errors import MissingObjectError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.ports.store import ObjectStore
+from xmslurm_repro.store.memory import MemoryObjectStore
+from xmslurm_repro.store.objects import DiskObjectStore
+
+ABSENT = Digest.blake3("0" * 64)
+
+
+def b3(data: bytes) -> Digest:
+    return Digest.blake3(blake3.blake3(data).hexdigest())
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return random.Random(seed).randbytes(size)
+
+
+@pytest.fixture(params=["disk", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    makers: dict[str, Callable[[], ObjectStore]] = {
+        "disk": lambda: DiskObjectStore(tmp_path / "objects"),
+        "memory": MemoryObjectStore,
+    }
+    return makers[request.param]()
+
+
+@pytest.mark.parametrize("data", [b"", b"a", b"x" * 5_000_000, noise(9_000_000)])
+def test_what_is_put_is_named_by_its_blake3_and_comes_back(store: ObjectStore, data: bytes):
+    digest = store.put(data)
+
+    assert b3(data) == digest
+    assert data == store.get(digest)
+    assert data == store.open(digest).read()
+    assert store.has(digest)
+
+
+def test_putting_twice_is_putting_once(store: ObjectStore):
+    first, second = store.put(b"same"), store.put(b"same")
+
+    assert first == second
+    assert [first] == list(store.digests())
+
+
+def test_a_new_store_is_empty(store: ObjectStore):
+    assert [] == list(store.digests())
+    assert not store.has(ABSENT)
+
+
+@pytest.mark.parametrize("ask", ["get", "open"])
+def test_an_object_that_is_not_there_is_an_error_that_names_it(store: ObjectStore, ask: str):
+    with pytest.raises(MissingObjectError) as caught:
+        getattr(store, ask)(ABSENT)
+
+    assert str(ABSENT) == caught.value.name
+
+
+def test_a_sha256_names_no_object(store: ObjectStore):
+    store.put(b"a")
+
+    with pytest.raises(MissingObjectError):
+        store.get(Digest.sha256(b3(b"a").hex))
+
+
+@pytest.mark.parametrize("count", [1, 10, 500])
+def test_after_a_batch_every_object_is_there(store: ObjectStore, count: int):
+    contents = [noise(i * 7, seed=i) for i in range(count)]
+
+    with store.batch() as batch:
+        names = [batch.put(data) for data in contents]
+
+    assert [b3(data) for data in contents] == names
+    assert contents == [store.get(name) for name in names]
+    assert set(names) == set(store.digests())
+    assert len(set(names)) == len(list(store.digests()))
+
+
+@pytest.mark.parametrize("count", [2, 500])
+def test_a_batch_that_raises_leaves_the_store_as_it_was(store: ObjectStore, count: int):
+    def fail() -> None:
+        with store.batch() as batch:
+            for i in range(count):
+                batch.put(noise(100, seed=i))
+            batch.put_stream(io.BytesIO(noise(5_000_000)))
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        fail()
+
+    assert [] == list(store.digests())
+
+
+@pytest.mark.parametrize("size", [0, 1, 4194303, 4194304, 4194305, 8388608, 13_000_001])
+def test_a_stream_comes_back_whatever_its_size(store: ObjectStore, size: int):
+    data = noise(size)
+
+    with store.batch() as batch:
+        batch.put(b"before")
+        found = batch.put_stream(io.BytesIO(data))
+        batch.put(b"behind")
+
+    assert (b3(data), size) == found
+    assert data == store.get(found[0])
+    assert b"before" == store.get(b3(b"before"))
+    assert b"behind" == store.get(b3(b"behind"))
+
+
+class Pipe(io.RawIOBase):
+    """Cannot be rewound, and gives little at a time."""
+
+    def __init__(self, data: bytes) -> None:
+        self._source = io.BytesIO(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:
+        part = self._source.read(min(len(buffer), 70_001))
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def test_a_stream_that_cannot_be_rewound_is_kept_too(store: ObjectStore):
+    data = noise(9_000_001)
+
+    with store.batch() as batch:
+        first = batch.put_stream(Pipe(data))
+        again = batch.put_stream(Pipe(data))
+
+    assert first == again == (b3(data), len(data))
+    assert data == store.get(first[0])
+    assert [first[0]] == list(store.digests())
+
+
+def test_a_stream_is_read_from_where_it_stands(store: ObjectStore):
+    source = io.BytesIO(b"skip" + noise(6_000_000))
+    source.seek(4)
+
+    with store.batch() as batch:
+        digest, size = batch.put_stream(source)
+
+    assert (b3(noise(6_000_000)), 6_000_000) == (digest, size)
+
+
+def test_one_object_put_twice_in_a_batch_is_there_once(store: ObjectStore):
+    with store.batch() as batch:
+        batch.put(b"a")
+        batch.put_stream(io.BytesIO(b"a"))
+
+    assert [b3(b"a")] == list(store.digests())
+
+
+def test_a_stream_can_be_read_in_small_pieces(store: ObjectStore):
+    data = noise(5_000_000)
+    digest = store.put(data)
+
+    with store.open(digest) as stream:
+        pieces = [stream.read(65_537) for _ in range(77)]
+
+    assert data == b"".join(pieces)

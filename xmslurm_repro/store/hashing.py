@@ -1,0 +1,80 @@
+"""The names of bytes: BLAKE3 for what is ours, SHA-256 for what is OCI's."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Protocol
+
+import blake3
+
+from xmslurm_repro.model.digest import Digest
+
+
+class Hasher(Protocol):
+    """Names bytes that come piece by piece."""
+
+    @property
+    def size_bytes(self) -> int:
+        """How much has come so far."""
+        ...
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Append *data*."""
+        ...
+
+    def digest(self) -> Digest:
+        """The name of all that has come so far. More may follow."""
+        ...
+
+
+def blake3_digest(data: bytes | memoryview) -> Digest:
+    """Name *data* by its BLAKE3, as ``b3sum`` does."""
+    return Digest.blake3(blake3.blake3(data).hexdigest())
+
+
+def blake3_hex(data: bytes | memoryview) -> str:
+    """The 64 digits of the BLAKE3 of *data*, for loops where a `Digest` each would cost."""
+    return blake3.blake3(data).hexdigest()
+
+
+def sha256_digest(data: bytes | memoryview) -> Digest:
+    """Name *data* by its SHA-256, as ``sha256sum`` does."""
+    return Digest.sha256(hashlib.sha256(data).hexdigest())
+
+
+class Blake3Hasher:
+    """A `Hasher` for BLAKE3."""
+
+    __slots__ = ("_state", "size_bytes")
+
+    def __init__(self) -> None:
+        self._state = blake3.blake3()
+        self.size_bytes = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Append *data*."""
+        self._state.update(data)
+        self.size_bytes += len(data)
+
+    def digest(self) -> Digest:
+        """The name of all that has come so far. More may follow."""
+        return Digest.blake3(self._state.hexdigest())
+
+
+class Sha256Hasher:
+    """A `Hasher` for SHA-256."""
+
+    __slots__ = ("_state", "size_bytes")
+
+    def __init__(self) -> None:
+        self._state = hashlib.sha256()
+        self.size_bytes = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Append *data*."""
+        self._state.update(data)
+        self.size_bytes += len(data)
+
+    def digest(self) -> Digest:
+        """The name of all that has come so far. More may follow."""
+        return Digest.sha256(self._state.hexdigest())

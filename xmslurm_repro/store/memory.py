@@ -1,0 +1,77 @@
+"""Objects in memory, for tests and for trying things out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+from xmslurm_repro.errors import MissingObjectError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.store.hashing import blake3_digest
+from xmslurm_repro.store.object_stream import verified, verified_stream
+
+
+class MemoryObjectStore:
+    """
+    An `ObjectStore` that is gone with the process.
+
+    Attributes:
+        objects: What it holds. Tests may change it, to see that damage is noticed.
+    """
+
+    def __init__(self) -> None:
+        self.objects: dict[Digest, bytes] = {}
+
+    def put(self, data: bytes) -> Digest:
+        """Keep *data*: see `ObjectStore.put`."""
+        digest = blake3_digest(data)
+        self.objects.setdefault(digest, bytes(data))
+        return digest
+
+    @contextmanager
+    def batch(self) -> Iterator[MemoryObjectBatch]:
+        """Write many objects: see `ObjectStore.batch`."""
+        batch = MemoryObjectBatch()
+        yield batch
+        for digest, data in batch.objects.items():
+            self.objects.setdefault(digest, data)
+
+    def get(self, digest: Digest) -> bytes:
+        """The object's bytes, verified: see `ObjectStore.get`."""
+        return b"".join(verified(self._find(digest), digest, str(digest)))
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """A verified stream of the object's bytes: see `ObjectStore.open`."""
+        return verified_stream(self._find(digest), digest, str(digest))
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the store holds it."""
+        return digest in self.objects
+
+    def digests(self) -> Iterator[Digest]:
+        """The name of every object, each once."""
+        return iter(list(self.objects))
+
+    def _find(self, digest: Digest) -> list[bytes]:
+        if digest not in self.objects:
+            raise MissingObjectError(str(digest))
+        return [self.objects[digest]]
+
+
+class MemoryObjectBatch:
+    """An `ObjectBatch` in memory."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Digest, bytes] = {}
+
+    def put(self, data: bytes) -> Digest:
+        """Keep *data*; return its BLAKE3."""
+        digest = blake3_digest(data)
+        self.objects[digest] = bytes(data)
+        return digest
+
+    def put_stream(self, source: BinaryIO) -> tuple[Digest, int]:
+        """Keep all that *source* yields; its BLAKE3 and size."""
+        data = source.read()
+        return self.put(data), len(data)
