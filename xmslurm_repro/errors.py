@@ -251,10 +251,3 @@ class RunFailedError(ReproError):
 
     code = "run-failed"
     exit_status = 1
-
-
-class InputChangedError(IntegrityError):
-    """A declared input is not what the manifest says."""
-
-    code = "input-changed"
-    exit_status = 29

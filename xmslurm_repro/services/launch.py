@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.environment import process_environment
-from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.image import CODE_DIR, Image
 from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.run import Receipt
@@ -70,11 +70,23 @@ def make_job(
         name=name,
         image=prepared.image.manifest.digest,
         argv=tuple(argv),
-        env=process_environment(image_env=prepared.image.env, cpus=resources.cpus, user_env=env),
+        env=process_environment(
+            image_env=prepared.image.env,
+            cpus=resources.cpus,
+            user_env={**_local_packages(prepared), **env},
+        ),
         workdir=prepared.plan.workdir,
         resources=resources,
         network=network,
     )
+
+
+def _local_packages(prepared: Prepared) -> dict[str, str]:
+    """Local packages that the lock names are imported from where they lie in the snapshot."""
+    lock = prepared.plan.lock
+    if lock is None or not lock.sources:
+        return {}
+    return {"PYTHONPATH": ":".join(f"{CODE_DIR}/{source}" for source in lock.sources)}
 
 
 def add_units(

@@ -1,0 +1,7 @@
+"""From settings to tools: the only place that picks implementations."""
+
+from __future__ import annotations
+
+from xmslurm_repro.wiring.tools import open_tools
+
+__all__ = ["open_tools"]
