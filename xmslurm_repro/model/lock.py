@@ -124,12 +124,16 @@ class Lock:
         path: Its path from the snapshot's root.
         kind: ``uv.lock``, ``pylock.toml`` or ``requirements.txt``.
         artifacts: What it pins for the target, sorted by name.
+        sources: Folders of the snapshot that hold importable code of local packages which the
+            lock names (workspace members, path dependencies), such as ``packages/a/src``; without
+            ``src`` and the root itself, which are on the path anyway. Sorted.
     """
 
     digest: Digest
     path: str
     kind: str
     artifacts: tuple[Artifact, ...]
+    sources: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -138,14 +142,17 @@ class Lock:
             "path": self.path,
             "kind": self.kind,
             "artifacts": [artifact.to_json() for artifact in self.artifacts],
+            "sources": list(self.sources),
         }
 
     @classmethod
     def from_json(cls, reader: Reader) -> Lock:
         """Read what `to_json` wrote."""
+        sources = reader.maybe("sources")
         return cls(
             digest=reader.field("digest").digest(),
             path=reader.field("path").text(),
             kind=reader.field("kind").text(),
             artifacts=tuple(Artifact.from_json(item) for item in reader.field("artifacts").items()),
+            sources=sources.texts() if sources else (),
         )

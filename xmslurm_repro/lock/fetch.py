@@ -1,0 +1,209 @@
+"""Bringing wheels into the blob store, each checked against the lock's SHA-256."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
+
+from xmslurm_repro.errors import DigestMismatchError, FetchError, FormatError, IntegrityError
+from xmslurm_repro.lock.index import list_files
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.lock import Artifact
+from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
+from xmslurm_repro.ports.store import BlobStore, ObjectStore
+from xmslurm_repro.transport.http import Http
+from xmslurm_repro.transport.http_messages import HttpError, origin_of, public_url
+
+_WORKERS = 8
+_CHUNK_BYTES = 1 << 20
+
+
+def fetch_artifacts(
+    artifacts: Sequence[Artifact],
+    *,
+    blobs: BlobStore,
+    http: Http,
+    store: ObjectStore | None = None,
+    index_urls: Sequence[str] = (),
+    wheelhouses: Sequence[Path] = (),
+    progress: Progress | None = None,
+) -> None:
+    """
+    Make sure that *blobs* holds every wheel.
+
+    What is there is not fetched. Else it is looked for, in this order: in *wheelhouses* by its
+    file name, in the snapshot that named it, at the lock's URL, on *index_urls* by its hash.
+    Every source is checked by SHA-256, so their order decides no bytes.
+
+    Args:
+        artifacts: The wheels.
+        blobs: Where they are kept.
+        http: The door to the network.
+        store: Holds wheels that are part of a snapshot (``url`` is ``blake3:<hex>``).
+        index_urls: Roots of simple APIs, which may hold a user and a password; these are sent to
+            that host also for the lock's own URLs.
+        wheelhouses: Folders of wheels.
+        progress: Told of bytes.
+
+    Raises:
+        FetchError: With every wheel that could not be had, and why.
+    """
+    missing = {
+        artifact.sha256: artifact for artifact in artifacts if not blobs.has(artifact.sha256)
+    }
+    if not missing:
+        return
+    sizes = [artifact.size_bytes for artifact in missing.values()]
+    total = sum(size for size in sizes if size) if all(sizes) else None
+    task = (progress or SilentProgress()).start("fetch packages", total=total)
+    sources = _Sources(
+        http=http,
+        store=store,
+        index_urls=tuple(index_urls),
+        wheelhouses=tuple(wheelhouses),
+        logins=_logins(index_urls),
+    )
+    try:
+        with ThreadPoolExecutor(max_workers=_WORKERS) as workers:
+            one = partial(_fetch_one, sources=sources, blobs=blobs, task=task)
+            failures = [failure for failure in workers.map(one, missing.values()) if failure]
+    finally:
+        task.finish()
+    if failures:
+        count = f"{len(failures)} package{'s' if len(failures) > 1 else ''}"
+        raise FetchError(
+            f"cannot fetch {count}: {', '.join(sorted(name for name, _ in failures))}",
+            hint="Check the network, or name a mirror of the package index or a folder of wheels "
+            "in the configuration; what was fetched is kept.",
+            details=[line for _, lines in sorted(failures) for line in lines],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Login:
+    """A user and password for one index."""
+
+    username: str
+    password: str
+
+    def headers(self) -> Mapping[str, str]:
+        """Basic authentication (RFC 7617)."""
+        pair = f"{self.username}:{self.password}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+
+    def challenged(self, challenges: Sequence[str]) -> bool:
+        """There is nothing better to say."""
+        del challenges
+        return False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sources:
+    """Where wheels may come from."""
+
+    http: Http
+    store: ObjectStore | None
+    index_urls: tuple[str, ...]
+    wheelhouses: tuple[Path, ...]
+    logins: dict[tuple[str, str | None, int | None], _Login]
+
+    def of(self, artifact: Artifact) -> Iterator[tuple[str, Callable[[_Write], object]]]:
+        """A name for people, and a function that passes the bytes on, of each source in turn."""
+        for folder in self.wheelhouses:
+            path = folder / artifact.filename
+            if path.is_file():
+                yield str(path), partial(_copy, partial(_open_file, path))
+        inside = _object_digest(artifact.url)
+        if inside is not None and self.store is not None:
+            yield "the snapshot", partial(_copy, partial(self.store.open, inside))
+        elif artifact.url is not None and inside is None:
+            yield public_url(artifact.url), partial(self._download, artifact.url)
+        for index in self.index_urls:
+            yield public_url(index), partial(self._download_from_index, index, artifact)
+
+    def _download_from_index(self, index: str, artifact: Artifact, write: _Write) -> None:
+        login = self.logins.get(origin_of(index))
+        files = list_files(self.http, _without_login(index), artifact.name, auth=login)
+        exact = [file.url for file in files if file.sha256 == artifact.sha256]
+        likely = [f.url for f in files if f.sha256 is None and f.filename == artifact.filename]
+        if not exact + likely:
+            raise _NotOfferedError(f"has no {artifact.filename} with that hash")
+        self._download((exact + likely)[0], write)
+
+    def _download(self, url: str, write: _Write) -> None:
+        self.http.download(url, write, auth=self.logins.get(origin_of(url)))
+
+
+class _NotOfferedError(Exception):
+    """An index does not have a file."""
+
+
+_Write = Callable[[bytes], object]
+
+
+def _fetch_one(
+    artifact: Artifact, *, sources: _Sources, blobs: BlobStore, task: ProgressTask
+) -> tuple[str, list[str]] | None:
+    """Try each source; return the name and what went wrong, or ``None`` when it is there."""
+    wrong: list[str] = []
+    for label, read in sources.of(artifact):
+        try:
+            with blobs.writer() as writer:
+                read(_counted(writer.write, task))
+                writer.commit(expected=artifact.sha256)
+            return None
+        except DigestMismatchError as error:
+            wrong.append(f"{label}: expected {error.want}, got {error.got}")
+        except (HttpError, FormatError) as error:
+            wrong.append(str(error))
+        except (IntegrityError, OSError, _NotOfferedError) as error:
+            wrong.append(f"{label}: {error}")
+    wrong = wrong or ["the lock names no URL, and no index is configured"]
+    return artifact.name, [f"{artifact.filename}: {reason}" for reason in wrong]
+
+
+def _counted(write: Callable[[bytes], int], task: ProgressTask) -> _Write:
+    def count(data: bytes) -> None:
+        write(data)
+        task.advance(len(data))
+
+    return count
+
+
+def _copy(opener: Callable[[], BinaryIO], write: _Write) -> None:
+    with opener() as file:
+        while data := file.read(_CHUNK_BYTES):
+            write(data)
+
+
+def _open_file(path: Path) -> BinaryIO:
+    return path.open("rb")
+
+
+def _object_digest(url: str | None) -> Digest | None:
+    """The object that an artifact's ``url`` names, if it is one of the snapshot."""
+    if url is None or not url.startswith("blake3:"):
+        return None
+    return Digest.parse(url)
+
+
+def _logins(index_urls: Sequence[str]) -> dict[tuple[str, str | None, int | None], _Login]:
+    found = {}
+    for url in index_urls:
+        parts = urlsplit(url)
+        if parts.username is not None:
+            found[origin_of(url)] = _Login(
+                username=unquote(parts.username), password=unquote(parts.password or "")
+            )
+    return found
+
+
+def _without_login(url: str) -> str:
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,100 @@
+"""Reading a uv.lock by ``uv export``. uv.lock is uv's own format; only uv reads it rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from xmslurm_repro.errors import FormatError, LockMissingError
+from xmslurm_repro.lock.project import (
+    LockFile,
+    declared_dependencies,
+    inside,
+    join,
+    parent,
+    read_text,
+    read_toml,
+)
+from xmslurm_repro.lock.uvtool import UvError, export_lock
+from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.ports.store import Tree
+
+
+def demand_member(tree: Tree, file: LockFile) -> LockFile:
+    """
+    Make sure that the lock knows the nearest project; one without dependencies may be unknown.
+
+    Returns:
+        *file*, with the project beside the lock in place of one that needs no lock.
+
+    Raises:
+        LockMissingError: If the nearest project has dependencies and is not locked there.
+    """
+    beside = LockFile(path=file.path, kind=file.kind, project=file.project_beside)
+    project = file.project
+    if project is None or parent(project) == file.folder:
+        return beside
+    if _member_name(tree, file) is not None:
+        return file
+    declared = declared_dependencies(tree, project)
+    if declared:
+        raise LockMissingError(
+            f"{project} declares dependencies, and {file.path} does not cover it",
+            hint="Run `uv lock` in its folder, or make it a member of the workspace.",
+            details=(f"declared: {', '.join(declared)}",),
+        )
+    return beside
+
+
+def inputs(tree: Tree, file: LockFile) -> list[Json]:
+    """What else decides the export, beside the lock: the project's files, by digest."""
+    paths = sorted({file.project_beside, file.project or file.project_beside})
+    entries = ((path, tree.find(path)) for path in paths)
+    digests: dict[str, Json] = {path: str(entry.digest) for path, entry in entries if entry}
+    return [file.project, digests]
+
+
+def export(tree: Tree, file: LockFile) -> str:
+    """
+    The lock as a pylock.toml.
+
+    Raises:
+        FormatError: If uv cannot read it.
+    """
+    folder = file.folder
+    files = {file.path: read_text(tree, file.path).encode()}
+    for _, path in _local_packages(read_toml(tree, file.path)):
+        place = inside(folder, path)
+        project = join(place, "pyproject.toml") if place is not None else None
+        data = tree.read(project) if project else None
+        if project and data is not None:
+            files[project] = data
+    beside = file.project_beside
+    files.setdefault(beside, tree.read(beside) or b"")
+    package = None if file.project == beside else _member_name(tree, file)
+    try:
+        return export_lock(files, folder, package)
+    except UvError as error:
+        raise FormatError(
+            f"{file.path}: uv cannot read it",
+            hint="Run `uv lock` and launch again.",
+            details=error.lines(),
+        ) from error
+
+
+def _member_name(tree: Tree, file: LockFile) -> str | None:
+    """What the lock calls the nearest project, or ``None`` if it does not know it."""
+    for name, path in _local_packages(read_toml(tree, file.path)):
+        if inside(file.folder, path) == parent(file.project or ""):
+            return name
+    return None
+
+
+def _local_packages(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Name and path of each package whose source is a folder."""
+    packages = document.get("package", [])
+    for package in packages if isinstance(packages, list) else ():
+        source = package.get("source", {}) if isinstance(package, dict) else {}
+        for kind in ("editable", "virtual", "directory"):
+            if isinstance(source, dict) and isinstance(source.get(kind), str):
+                yield str(package.get("name", "")), source[kind]

@@ -1,0 +1,203 @@
+"""What a project says that it depends on, and what looks like a lock, in a snapshot."""
+
+from __future__ import annotations
+
+import configparser
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from xmslurm_repro.errors import FormatError
+from xmslurm_repro.ports.store import Tree
+
+PYLOCK, UV_LOCK, REQUIREMENTS = "pylock.toml", "uv.lock", "requirements.txt"
+KINDS = (PYLOCK, UV_LOCK, REQUIREMENTS)
+"""The locks that we read, in the order in which we look for them in one folder."""
+
+
+_PROJECT_FILES = ("pyproject.toml", "setup.cfg", "setup.py", "requirements.in", "Pipfile")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockFile:
+    """
+    A lock in a snapshot.
+
+    Attributes:
+        path: From the root.
+        kind: One of `KINDS`.
+        project: The file that declares what is locked, as far as there is one.
+    """
+
+    path: str
+    kind: str
+    project: str | None
+
+    @property
+    def folder(self) -> str:
+        """The folder that the lock is in."""
+        return parent(self.path)
+
+    @property
+    def project_beside(self) -> str:
+        """The pyproject.toml in the lock's own folder."""
+        return join(self.folder, "pyproject.toml")
+
+
+def find_lock(tree: Tree, folder: str) -> LockFile | None:
+    """Search *folder* and its parents up to the snapshot's root, nearest first."""
+    for place in folders_up(folder):
+        for kind in KINDS:
+            path = join(place, kind)
+            if tree.find(path):
+                project = find_project(tree, folder, top=place)
+                return LockFile(path=path, kind=kind, project=project)
+    return None
+
+
+def find_project(tree: Tree, folder: str, *, top: str = "") -> str | None:
+    """The nearest file that can declare dependencies, in *folder* and its parents up to *top*."""
+    for place in folders_up(folder):
+        for name in _PROJECT_FILES:
+            if tree.find(join(place, name)):
+                return join(place, name)
+        if place == top:
+            break
+    return None
+
+
+def folders_up(folder: str) -> Iterator[str]:
+    """*folder* and its parents, nearest first; the root is the empty text."""
+    place = PurePosixPath(folder.strip("/"))
+    while str(place) != ".":
+        yield str(place)
+        place = place.parent
+    yield ""
+
+
+def join(folder: str, name: str) -> str:
+    """The path of *name* in *folder*, from the root."""
+    return f"{folder}/{name}" if folder else name
+
+
+def parent(path: str) -> str:
+    """The folder that *path* is in."""
+    return path.rpartition("/")[0]
+
+
+def inside(folder: str, path: str) -> str | None:
+    """*path*, from *folder*, as a path from the snapshot's root; ``None`` if it leaves that."""
+    if path.startswith("/"):
+        return None
+    parts: list[str] = []
+    for part in join(folder, path).split("/"):
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in {"", "."}:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def read_text(tree: Tree, path: str) -> str:
+    """
+    A text file of the snapshot.
+
+    Raises:
+        FormatError: If it is missing or not UTF-8.
+    """
+    data = tree.read(path)
+    if data is None:
+        raise FormatError(f"{path}: no such file in the snapshot")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not UTF-8: {error}") from error
+
+
+def read_toml(tree: Tree, path: str) -> dict[str, Any]:
+    """
+    A TOML file of the snapshot.
+
+    Raises:
+        FormatError: If it is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(read_text(tree, path))
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{path}: not TOML: {error}") from error
+
+
+def declared_dependencies(tree: Tree, path: str) -> tuple[str, ...]:
+    """
+    What the project file at *path* asks for, as it says it; what tools other than the Python
+    standard declare is given as a sentence, because all that matters then is that it is there.
+
+    Raises:
+        FormatError: If the file cannot be read.
+    """
+    name = PurePosixPath(path).name
+    if name == "pyproject.toml":
+        return _of_pyproject(read_toml(tree, path), path)
+    text = read_text(tree, path)
+    if name == "setup.cfg":
+        return _of_setup_cfg(text, path)
+    if name == "setup.py":
+        return ("what install_requires lists",) if "install_requires" in text else ()
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return tuple(line for line in lines if line) if name == "requirements.in" else (name,)
+
+
+def standard_dependencies(tree: Tree, path: str | None) -> tuple[Requirement, ...]:
+    """
+    ``project.dependencies`` of the pyproject.toml at *path*; empty for any other file.
+
+    Raises:
+        FormatError: If one of them is no requirement (PEP 508).
+    """
+    if path is None or PurePosixPath(path).name != "pyproject.toml":
+        return ()
+    texts = _texts(_table(read_toml(tree, path), "project"), "dependencies", path)
+    found = []
+    for text in texts:
+        try:
+            found.append(Requirement(text))
+        except InvalidRequirement as error:
+            raise FormatError(f"{path}: project.dependencies: {text!r}: {error}") from error
+    return tuple(found)
+
+
+def _of_pyproject(document: Mapping[str, Any], path: str) -> tuple[str, ...]:
+    project = _table(document, "project")
+    texts = _texts(project, "dependencies", path)
+    if "dependencies" in _texts(project, "dynamic", path):
+        texts += ("what the build backend computes (project.dynamic)",)
+    poetry = _table(_table(_table(document, "tool"), "poetry"), "dependencies")
+    return texts + tuple(sorted(name for name in poetry if name != "python"))
+
+
+def _of_setup_cfg(text: str, path: str) -> tuple[str, ...]:
+    parser = configparser.ConfigParser(interpolation=None, strict=False)
+    try:
+        parser.read_string(text)
+    except configparser.Error as error:
+        raise FormatError(f"{path}: {error}") from error
+    listed = parser.get("options", "install_requires", fallback="")
+    return tuple(line.strip() for line in listed.splitlines() if line.strip())
+
+
+def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = document.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _texts(table: Mapping[str, Any], name: str, path: str) -> tuple[str, ...]:
+    found = table.get(name, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) for item in found):
+        raise FormatError(f"{path}: project.{name}: expected an array of strings")
+    return tuple(found)

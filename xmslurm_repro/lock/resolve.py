@@ -1,0 +1,239 @@
+"""From a snapshot to the wheels that its lock pins for a target."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path, PurePosixPath
+
+from xmslurm_repro.errors import LockMissingError, UsageError
+from xmslurm_repro.lock import from_requirements, from_uv
+from xmslurm_repro.lock.cache import SelectionCache
+from xmslurm_repro.lock.project import (
+    PYLOCK,
+    REQUIREMENTS,
+    UV_LOCK,
+    LockFile,
+    declared_dependencies,
+    find_lock,
+    find_project,
+    folders_up,
+    inside,
+    join,
+    parent,
+    read_text,
+)
+from xmslurm_repro.lock.select import Selection, Unusable, no_wheel_error, read_pylock, select
+from xmslurm_repro.lock.stale import check_covered
+from xmslurm_repro.lock.uvtool import uv_version
+from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.ports.store import ObjectStore, Tree
+
+_RULES = 1
+"""The version of our own rules of selection; part of every key in the cache."""
+
+
+def resolve_lock(
+    tree: Tree,
+    folder: str,
+    *,
+    lock_path: str | None,
+    target: Target,
+    store: ObjectStore,
+    cache_dir: Path,
+) -> Lock | None:
+    """
+    Read the lock that is in force in *folder* of a snapshot. The work tree is not looked at.
+
+    In each folder, from *folder* up to the root, ``pylock.toml`` is looked for, then ``uv.lock``,
+    then ``requirements.txt``. Only default dependencies are taken: no extras, no ``dev`` group.
+    The network is used only for a requirements file that was not read before for this target.
+
+    Args:
+        tree: The snapshot.
+        folder: From its root, with ``/``; the root is the empty text.
+        lock_path: A certain lock, from the snapshot's root, instead of the nearest one.
+        target: What packages are chosen for.
+        store: Keeps the lock file.
+        cache_dir: A folder of ours for what was found out; may be emptied at any time.
+
+    Returns:
+        The lock; ``None`` when the project declares no dependencies and has no lock. An
+        artifact's ``url`` is ``blake3:<hex>`` when the wheel itself lies in the snapshot.
+
+    Raises:
+        LockMissingError: If the project declares dependencies that no lock covers.
+        LockUnpinnedError: With every package that has no hash.
+        NoWheelError: With every package that has no wheel for the target.
+        FormatError: If the lock cannot be read.
+        FetchError: If an index that must be asked cannot be.
+    """
+    file = _named_lock(tree, folder, lock_path) if lock_path else find_lock(tree, folder)
+    if file is None:
+        _demand_no_dependencies(tree, find_project(tree, folder))
+        return None
+    if file.kind == UV_LOCK:
+        file = from_uv.demand_member(tree, file)
+    data = tree.read(file.path)
+    if data is None:
+        raise LockMissingError(f"{file.path} is a link in the snapshot, not a file")
+    selection = _select(tree, file, target, SelectionCache(cache_dir / "locks"))
+    check_covered(tree, file, selection, target)
+    return Lock(
+        digest=store.put(data),
+        path=file.path,
+        kind=file.kind,
+        artifacts=_artifacts(tree, file.path, selection, target),
+        sources=_sources(tree, file, selection, target),
+    )
+
+
+def _named_lock(tree: Tree, folder: str, lock_path: str) -> LockFile:
+    """The lock that was asked for. Whether it covers the nearest project is not our question."""
+    path = inside("", lock_path)
+    if path is None or tree.find(path) is None:
+        raise LockMissingError(
+            f"the snapshot has no lock {lock_path}",
+            hint="Check the path, and that git does not ignore the file: what it ignores is not "
+            "captured.",
+        )
+    kind = _kind_of(path)
+    is_below = parent(path) in folders_up(folder)
+    project = find_project(tree, folder, top=parent(path)) if is_below else None
+    return LockFile(path=path, kind=kind, project=project if kind == UV_LOCK else None)
+
+
+def _kind_of(path: str) -> str:
+    name = PurePosixPath(path).name
+    if name == PYLOCK or (name.startswith("pylock.") and name.endswith(".toml")):
+        return PYLOCK
+    if name == UV_LOCK:
+        return UV_LOCK
+    if name.endswith((".txt", ".lock", ".in")) and name not in {"poetry.lock", "pdm.lock"}:
+        return REQUIREMENTS
+    raise UsageError(
+        f"{path} is no kind of lock that we read",
+        hint="Use a pylock.toml, a uv.lock, or a requirements file with hashes.",
+    )
+
+
+def _demand_no_dependencies(tree: Tree, project: str | None) -> None:
+    declared = declared_dependencies(tree, project) if project else ()
+    if project and declared:
+        raise LockMissingError(
+            f"{project} declares dependencies, and there is no lock for them",
+            hint=_remedy(tree, parent(project)),
+            details=(f"declared: {', '.join(declared)}",),
+        )
+
+
+def _remedy(tree: Tree, place: str) -> str:
+    if tree.find(join(place, "poetry.lock")):
+        return "Run `poetry export --output requirements.txt` and launch again."
+    if tree.find(join(place, "pdm.lock")):
+        return "Run `pdm export --format pylock --output pylock.toml` and launch again."
+    if tree.find(join(place, "Pipfile.lock")):
+        return "Run `pipenv requirements --hash > requirements.txt` and launch again."
+    if tree.find(join(place, "pyproject.toml")):
+        return "Run `uv lock` and launch again."
+    return "Run `uv pip compile --generate-hashes --output-file requirements.txt` on it."
+
+
+def _select(tree: Tree, file: LockFile, target: Target, cache: SelectionCache) -> Selection:
+    if file.kind == PYLOCK:
+        inputs: list[Json] = []
+    elif file.kind == UV_LOCK:
+        inputs = from_uv.inputs(tree, file)
+    else:
+        inputs = from_requirements.inputs(tree, file)
+    entry = tree.find(file.path)
+    key: dict[str, Json] = {
+        "rules": _RULES,
+        "kind": file.kind,
+        "path": file.path,
+        "lock": str(entry.digest) if entry else None,
+        "inputs": inputs,
+        "target": target.to_json(),
+        "uv": uv_version(),
+        "packaging": importlib.metadata.version("packaging"),
+    }
+    known = cache.get(key)
+    if known is None:
+        known = _select_afresh(tree, file, target)
+        cache.put(key, known)
+    return known
+
+
+def _select_afresh(tree: Tree, file: LockFile, target: Target) -> Selection:
+    if file.kind == PYLOCK:
+        lock = read_pylock(read_text(tree, file.path), file.path)
+        return select(lock, target, file.path)
+    if file.kind == UV_LOCK:
+        lock = read_pylock(from_uv.export(tree, file), file.path)
+        return select(lock, target, file.path)
+    return from_requirements.select_pins(tree, file, target)
+
+
+def _artifacts(
+    tree: Tree, lock_path: str, selection: Selection, target: Target
+) -> tuple[Artifact, ...]:
+    """The wheels; those that lie in the snapshot by the name of their content there."""
+    artifacts, absent = [], []
+    for pinned in selection.files:
+        one = pinned.artifact
+        if pinned.path is None:
+            artifacts.append(one)
+            continue
+        digest = _file_at(tree, inside(parent(lock_path), pinned.path))
+        if digest is None:
+            found = f"its wheel {pinned.path} is not in the snapshot"
+            absent.append(Unusable(name=one.name, version=one.version, found=found))
+            continue
+        artifacts.append(
+            Artifact(
+                name=one.name,
+                version=one.version,
+                filename=one.filename,
+                sha256=one.sha256,
+                url=str(digest),
+                size_bytes=one.size_bytes,
+            )
+        )
+    if absent:
+        raise no_wheel_error(absent, target, lock_path, hint=_ABSENT_HINT)
+    return tuple(sorted(artifacts, key=lambda artifact: artifact.name))
+
+
+_ABSENT_HINT = "Move it into the work tree, where git does not ignore it, and lock again."
+
+
+def _file_at(tree: Tree, path: str | None) -> Digest | None:
+    entry = tree.find(path) if path else None
+    return entry.digest if entry else None
+
+
+def _sources(tree: Tree, file: LockFile, selection: Selection, target: Target) -> tuple[str, ...]:
+    """The folders to import local packages from, by the two layouts of the packaging guide."""
+    places, absent = {file.folder, parent(file.project or file.path)}, []
+    for name, path in selection.directories:
+        place = inside(file.folder, path)
+        if place is None or not _is_folder(tree, place):
+            found = f"its folder {path} is not in the snapshot"
+            absent.append(Unusable(name=name, version="", found=found))
+        else:
+            places.add(place)
+    if absent:
+        raise no_wheel_error(absent, target, file.path, hint=_ABSENT_HINT)
+    folders = {join(p, "src") if _is_folder(tree, join(p, "src")) else p for p in places}
+    return tuple(sorted(folders - {"", "src"}))
+
+
+def _is_folder(tree: Tree, path: str) -> bool:
+    """Whether anything lies below *path*."""
+    if not path:
+        return True
+    if any(tree.find(join(path, name)) for name in ("pyproject.toml", "setup.py", "__init__.py")):
+        return True
+    below = path.encode() + b"/"
+    return any(entry.path.startswith(below) for entry in tree.entries())

@@ -1,0 +1,233 @@
+"""From a pylock.toml (PEP 751) to the wheels for one target, with all that is wrong at once."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from packaging.pylock import (
+    Package,
+    PackageArchive,
+    PackageDirectory,
+    PackageSdist,
+    PackageVcs,
+    PackageWheel,
+    Pylock,
+    PylockSelectError,
+    PylockValidationError,
+)
+from packaging.tags import Tag
+from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+
+from xmslurm_repro.errors import FormatError, NoWheelError
+from xmslurm_repro.lock.target import marker_environment, wheel_tags
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.lock import Artifact, Target
+from xmslurm_repro.transport.http_messages import public_url
+
+Source: TypeAlias = PackageVcs | PackageDirectory | PackageArchive | PackageSdist | PackageWheel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinnedFile:
+    """
+    A wheel that a lock pins.
+
+    Attributes:
+        artifact: The wheel.
+        path: Where it lies, from the lock's folder, when the lock names no URL.
+    """
+
+    artifact: Artifact
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """
+    What a lock means for one target.
+
+    Attributes:
+        files: The wheels, sorted by name.
+        directories: Name and path, from the lock's folder, of each package that is a folder of
+            sources; sorted by name.
+    """
+
+    files: tuple[PinnedFile, ...] = ()
+    directories: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unusable:
+    """A package that has no wheel for the target, and what there is instead."""
+
+    name: str
+    version: str
+    found: str
+
+    def __str__(self) -> str:
+        """Write ``name version: what there is``."""
+        return f"{self.name} {self.version}: {self.found}".replace(" :", ":")
+
+
+def read_pylock(text: str, where: str) -> Pylock:
+    """
+    Read a pylock.toml.
+
+    Raises:
+        FormatError: If it is none; the message names the key.
+    """
+    try:
+        return Pylock.from_dict(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{where}: not TOML: {error}") from error
+    except PylockValidationError as error:
+        raise FormatError(f"{where}: not a lock file (PEP 751): {error}") from error
+
+
+def select(lock: Pylock, target: Target, where: str) -> Selection:
+    """
+    Choose what *lock* pins for *target*: default dependencies, best wheel of each package.
+
+    Raises:
+        NoWheelError: With every package that has no wheel for the target.
+        FormatError: If the lock contradicts itself.
+    """
+    tags = wheel_tags(target)
+    files, directories, unusable = [], [], []
+    for package, source in _choose(lock, target, tags, where):
+        version = str(package.version) if package.version else ""
+        if isinstance(source, PackageDirectory):
+            directories.append((str(package.name), source.path))
+        elif isinstance(source, PackageWheel | PackageArchive) and _fits(source, tags):
+            files.append(_pinned(package, source, where))
+        else:
+            found = _describe(package, source)
+            unusable.append(Unusable(name=package.name, version=version, found=found))
+    if unusable:
+        raise no_wheel_error(unusable, target, where)
+    return Selection(
+        files=tuple(sorted(files, key=lambda file: file.artifact.name)),
+        directories=tuple(sorted(directories)),
+    )
+
+
+def no_wheel_error(
+    unusable: Iterable[Unusable], target: Target, where: str, *, hint: str | None = None
+) -> NoWheelError:
+    """The error that lists packages which cannot be installed from wheels."""
+    listed = sorted(unusable, key=lambda item: item.name)
+    names = ", ".join(item.name for item in listed)
+    count = f"{len(listed)} package{'s' if len(listed) > 1 else ''}"
+    return NoWheelError(
+        f"{where} has no usable wheel for {count}: {names}",
+        hint=hint
+        or "Build each into a wheel once (`uv build --wheel`), keep the wheel in the project, name "
+        'it as a source (`tool.uv.sources`: `{ path = "wheels/….whl" }`), and lock again.',
+        details=(
+            (
+                f"target: Python {target.python} for {target.architecture}, "
+                f"{target.libc[0]} {target.libc[1]}.{target.libc[2]} ({target.source})"
+            ),
+            *(str(item) for item in listed),
+        ),
+    )
+
+
+def _choose(
+    lock: Pylock, target: Target, tags: Sequence[Tag], where: str
+) -> list[tuple[Package, Source | None]]:
+    """Run the selection of PEP 751; after an error package by package, to meet them all."""
+    environment = marker_environment(target)
+    try:
+        return list(lock.select(environment=environment, tags=tags))
+    except PylockSelectError:
+        pass
+    try:
+        list(replace_packages(lock, ()).select(environment=environment, tags=tags))
+    except PylockSelectError as error:
+        raise NoWheelError(
+            f"{where} is not for Python {target.python} on Linux {target.architecture}: {error}",
+            hint="Use a base image with a Python that the lock allows, or change "
+            "`requires-python` and lock again.",
+            details=(f"target: {target.source}",),
+        ) from error
+    chosen: list[tuple[Package, Source | None]] = []
+    for package in lock.packages:
+        alone = replace_packages(lock, (package,))
+        try:
+            chosen.extend(alone.select(environment=environment, tags=tags))
+        except PylockSelectError:
+            chosen.append((package, None))
+    names = [package.name for package, _ in chosen]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise FormatError(f"{where}: more than one version applies of {', '.join(twice)}")
+    return chosen
+
+
+def replace_packages(lock: Pylock, packages: Sequence[Package]) -> Pylock:
+    """The same lock with other packages."""
+    return Pylock(
+        lock_version=lock.lock_version,
+        environments=lock.environments,
+        requires_python=lock.requires_python,
+        extras=lock.extras,
+        dependency_groups=lock.dependency_groups,
+        default_groups=lock.default_groups,
+        created_by=lock.created_by,
+        packages=packages,
+    )
+
+
+def _fits(source: PackageWheel | PackageArchive, tags: Sequence[Tag]) -> bool:
+    """Whether it is a wheel for one of *tags*; the library has checked only the `PackageWheel`."""
+    if isinstance(source, PackageWheel):
+        return True
+    try:
+        found = parse_wheel_filename(_filename(source))[-1]
+    except InvalidWheelFilename:
+        return False
+    return source.subdirectory is None and not found.isdisjoint(tags)
+
+
+def _filename(source: PackageWheel | PackageArchive) -> str:
+    if isinstance(source, PackageWheel):
+        return source.filename
+    return (source.path or public_url(source.url or "")).rpartition("/")[2]
+
+
+def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str) -> PinnedFile:
+    filename = _filename(source)
+    digits = source.hashes.get("sha256", "")
+    try:
+        sha256 = Digest.sha256(digits.lower())
+    except ValueError as error:
+        raise FormatError(
+            f"{where}: {filename} has no SHA-256, only {', '.join(sorted(source.hashes))}"
+        ) from error
+    version = str(package.version or parse_wheel_filename(filename)[1])
+    artifact = Artifact(
+        name=package.name,
+        version=version,
+        filename=filename,
+        sha256=sha256,
+        url=source.url,
+        size_bytes=source.size,
+    )
+    return PinnedFile(artifact=artifact, path=None if source.url else source.path)
+
+
+def _describe(package: Package, source: Source | None) -> str:
+    """What there is of a package instead of a wheel that fits."""
+    if isinstance(source, PackageVcs):
+        return f"only a {source.type} repository ({public_url(source.url or source.path or '')})"
+    if isinstance(source, PackageArchive):
+        return f"only {_filename(source)}"
+    wheels = [wheel.filename for wheel in package.wheels or ()]
+    if not wheels:
+        return "only a source distribution"
+    shown = ", ".join(wheels[:4]) + (f" and {len(wheels) - 4} more" if len(wheels) > 4 else "")
+    return f"only {shown}" + (" and a source distribution" if package.sdist else "")

@@ -1,0 +1,61 @@
+"""The lock mechanism behind the port that services see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmslurm_repro.lock.fetch import fetch_artifacts
+from xmslurm_repro.lock.resolve import resolve_lock
+from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
+from xmslurm_repro.transport.http import Http
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locks:
+    """
+    A `LockSource`.
+
+    Attributes:
+        store: Keeps lock files, and holds wheels that are part of a snapshot.
+        blobs: Keeps wheels.
+        http: The door to package indexes.
+        cache_dir: A folder that may be emptied at any time.
+        index_urls: See `fetch_artifacts`.
+        wheelhouses: See `fetch_artifacts`.
+    """
+
+    store: ObjectStore
+    blobs: BlobStore
+    http: Http
+    cache_dir: Path
+    index_urls: tuple[str, ...] = ()
+    wheelhouses: tuple[Path, ...] = ()
+
+    def resolve(
+        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+    ) -> Lock | None:
+        """As `resolve_lock`."""
+        return resolve_lock(
+            tree,
+            folder,
+            lock_path=lock_path,
+            target=target,
+            store=self.store,
+            cache_dir=self.cache_dir,
+        )
+
+    def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
+        """As `fetch_artifacts`."""
+        fetch_artifacts(
+            artifacts,
+            blobs=self.blobs,
+            http=self.http,
+            store=self.store,
+            index_urls=self.index_urls,
+            wheelhouses=self.wheelhouses,
+            progress=progress,
+        )

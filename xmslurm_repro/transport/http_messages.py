@@ -1,0 +1,84 @@
+"""What goes over HTTP and what goes wrong, without the library that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+
+class HttpError(Exception):
+    """
+    There was no whole answer.
+
+    Attributes:
+        kind: ``connect``, ``tls``, ``timeout``, ``broken``, ``proxy``, ``redirect``, ``status``
+            or ``too-large``.
+        url: What was asked, without query, user and password.
+        reason: What happened, for people.
+        status: The status of the answer, where there was one.
+    """
+
+    def __init__(self, kind: str, url: str, reason: str, *, status: int | None = None) -> None:
+        super().__init__(f"{public_url(url)}: {reason}")
+        self.kind, self.url, self.reason, self.status = kind, public_url(url), reason, status
+
+
+class Authorizer(Protocol):
+    """Says who is asking. Its headers go to the origin that was asked, never to another."""
+
+    def headers(self) -> Mapping[str, str]:
+        """What to send with the next request; empty while nothing was asked for."""
+        ...
+
+    def challenged(self, challenges: Sequence[str]) -> bool:
+        """
+        Take the ``WWW-Authenticate`` headers of a 401.
+
+        Returns:
+            Whether the same request is worth sending again with new `headers`.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A whole answer. Its headers are in their order, names in lower case."""
+
+    status: int
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first header called *name* (in lower case), or ``None``."""
+        return next((value for key, value in self.headers if key == name), None)
+
+
+def public_url(url: str) -> str:
+    """*url* without user, password, query and fragment: fit to be shown."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """Scheme, host and port: what may see credentials that were meant for it."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def redirect_target(at: str, location: str | None) -> str:
+    """
+    Where a redirect leads.
+
+    Raises:
+        HttpError: If that is nowhere, or from https to anything else.
+    """
+    if not location:
+        raise HttpError("redirect", at, "a redirect to nowhere")
+    target = urljoin(at, location)
+    scheme = urlsplit(target).scheme
+    if scheme not in {"http", "https"} or (urlsplit(at).scheme == "https" and scheme == "http"):
+        raise HttpError("redirect", at, f"a redirect from https to {scheme} is not followed")
+    return target
