@@ -1,0 +1,115 @@
+"""Assembling an image: base layers untouched, packages, code, and the two documents on top."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from xmslurm_repro.errors import ImageError
+from xmslurm_repro.image.cache import LayerCache
+from xmslurm_repro.image.code import code_layers
+from xmslurm_repro.image.documents import image_config, image_manifest, merged_env, oci_layer
+from xmslurm_repro.image.packages import PackageLayers
+from xmslurm_repro.model.image import (
+    LAYOUT,
+    MEDIA_TYPE_CONFIG,
+    MEDIA_TYPE_MANIFEST,
+    BaseImage,
+    Descriptor,
+    Image,
+    Layer,
+    Recipe,
+)
+from xmslurm_repro.model.reader import Reader
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore, Tree
+
+_DEPTH_LIMIT = 125
+"""More layers than this and docker says ``max depth exceeded``."""
+
+
+class Builder:
+    """
+    Assembles images from what is in the local store.
+
+    The same recipe gives the same bytes on any machine: nothing else is looked at.
+    """
+
+    def __init__(self, blobs: BlobStore, cache_dir: Path | None) -> None:
+        """Keep blobs in *blobs*, and below *cache_dir* which layer came of what; ``None`` builds
+        every layer anew.
+        """
+        self._blobs = blobs
+        self._cache = LayerCache(cache_dir, blobs) if cache_dir else None
+
+    def build(
+        self, recipe: Recipe, base: BaseImage, tree: Tree | None, progress: Progress
+    ) -> Image:
+        """
+        Assemble the image that *recipe* describes; afterwards all its blobs are in the store.
+
+        It is also named ``xms-<first 32 digits of the config's digest>`` there.
+
+        Args:
+            recipe: What decides the image.
+            base: The base that it names.
+            tree: The snapshot that it names.
+            progress: Where to report.
+
+        Raises:
+            ImageError: If the recipe does not fit *base* and *tree*, or the packages or names
+                in the code cannot be laid out.
+            MissingObjectError: If a wheel, the base's config or a file is not in the store.
+        """
+        _check(recipe, base, tree)
+        base_layers = tuple(_as_oci(layer) for layer in base.layers)
+        packages = PackageLayers(self._blobs, self._cache, progress)
+        ours = packages.build(recipe.artifacts, recipe.target, len(base_layers))
+        if tree is not None:
+            ours += code_layers(tree, self._blobs, self._cache, progress)
+        layers = (*base_layers, *ours)
+        if len(layers) > _DEPTH_LIMIT:
+            raise ImageError(
+                f"the image would have {len(layers)} layers; engines take {_DEPTH_LIMIT}",
+                hint=f"Use a base image with fewer layers than {len(base_layers)}.",
+            )
+        env = merged_env(base.env, has_python=recipe.target is not None)
+        old = Reader.of_json(self._blobs.get(base.config.digest), f"config of {base.reference}")
+        config = self._put(MEDIA_TYPE_CONFIG, image_config(old, env, base_layers, ours))
+        manifest = self._put(MEDIA_TYPE_MANIFEST, image_manifest(config, layers))
+        self._name(f"xms-{config.digest.hex[:32]}", manifest)
+        return Image(
+            manifest=manifest,
+            config=config,
+            architecture=base.architecture,
+            layers=layers,
+            env=env,
+            recipe=recipe,
+        )
+
+    def _put(self, media_type: str, data: bytes) -> Descriptor:
+        digest = self._blobs.put(data)
+        return Descriptor(media_type=media_type, digest=digest, size_bytes=len(data))
+
+    def _name(self, name: str, manifest: Descriptor) -> None:
+        if self._blobs.ref(name) != manifest:
+            self._blobs.set_ref(name, manifest)
+
+
+def _as_oci(layer: Layer) -> Layer:
+    return Layer(
+        kind=layer.kind, title=layer.title, diff_id=layer.diff_id, blob=oci_layer(layer.blob)
+    )
+
+
+def _check(recipe: Recipe, base: BaseImage, tree: Tree | None) -> None:
+    problems = []
+    if recipe.layout != LAYOUT:
+        problems.append(f"it is of layout {recipe.layout}; this version writes {LAYOUT}")
+    if recipe.base != base.manifest.digest:
+        problems.append(f"its base is {recipe.base}, not {base.manifest.digest}")
+    if (tree.root if tree else None) != recipe.snapshot:
+        problems.append(f"its code is {recipe.snapshot}, not {tree.root if tree else None}")
+    if recipe.artifacts and recipe.target is None:
+        problems.append("it has packages, but its base has no Python that they could be for")
+    if problems:
+        raise ImageError("the recipe does not fit what was given to build it", details=problems)

@@ -1,0 +1,224 @@
+"""Package layers: one for each big wheel, one for the rest and for what all images have."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from xmslurm_repro.errors import DigestMismatchError, ImageError
+from xmslurm_repro.image.cache import LayerCache, cache_key
+from xmslurm_repro.image.code import MAX_CODE_LAYERS
+from xmslurm_repro.image.layer import TreeWriter, build_layer
+from xmslurm_repro.image.pour import pour_all
+from xmslurm_repro.image.venv import venv_paths, write_skeleton
+from xmslurm_repro.image.wheel import PlannedFile, WheelError, conflicts, plan_wheel
+from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import Layer, LayerKind
+from xmslurm_repro.model.lock import Artifact, Target
+from xmslurm_repro.ports.progress import Progress, ProgressTask
+from xmslurm_repro.ports.store import BlobStore
+
+OWN_LAYER_FROM_BYTES = 1 << 20
+"""Wheels of this size or more get a layer of their own, the largest first."""
+
+MAX_WHEEL_LAYERS = 40
+MAX_LAYERS = 100
+"""Docker's limit is 125 (``max depth exceeded``); this leaves room for derived images."""
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Wheel:
+    artifact: Artifact
+    size_bytes: int
+    files: tuple[PlannedFile, ...]
+
+    @property
+    def title(self) -> str:
+        return f"{self.artifact.name} {self.artifact.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Group:
+    """The wheels of one layer; with the skeleton, it is the rest layer."""
+
+    wheels: tuple[_Wheel, ...]
+    skeleton: bool
+    cache_kind: str
+    cache_key: str
+    title: str
+
+
+class _BadWheelsError(Exception):
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+class PackageLayers:
+    """Builds the layers of locked packages."""
+
+    def __init__(self, blobs: BlobStore, cache: LayerCache | None, progress: Progress) -> None:
+        """Read wheels from *blobs*, where the lock's fetcher put them, and keep layers there."""
+        self._blobs = blobs
+        self._cache = cache
+        self._progress = progress
+
+    def build(
+        self, artifacts: Sequence[Artifact], target: Target | None, base_layer_count: int
+    ) -> tuple[Layer, ...]:
+        """
+        Build the layers of *artifacts*, or take them from the cache without reading any wheel.
+
+        Raises:
+            ImageError: If wheels are broken or contradict each other; names all of them.
+            MissingObjectError: If a wheel is not in the store.
+            DigestMismatchError: If a wheel is damaged.
+        """
+        ordered = sorted(artifacts, key=lambda artifact: (artifact.name, artifact.sha256))
+        most = max(0, min(MAX_WHEEL_LAYERS, MAX_LAYERS - 1 - MAX_CODE_LAYERS - base_layer_count))
+        named: list[Json] = [artifact.to_json() for artifact in ordered]
+        key = cache_key("packages", most, named, _target_json(target))
+        known = self._cache.get("packages", key) if self._cache else None
+        if known is not None:
+            return known
+        wheels = self._plan(ordered, target)
+        layers = self._layers(_groups(wheels, target, most), target)
+        if self._cache:
+            self._cache.put("packages", key, layers)
+        return layers
+
+    def _plan(self, artifacts: Sequence[Artifact], target: Target | None) -> list[_Wheel]:
+        """Read every wheel's directory and RECORD; report all that cannot be."""
+        if target is None:
+            return []
+        wheels, problems = [], []
+        for artifact in artifacts:
+            with self._blobs.open(artifact.sha256) as stream:
+                try:
+                    plan = plan_wheel(stream, target.python_minor)
+                except WheelError as error:
+                    problems.append(f"{artifact.filename}: {error}")
+                    continue
+            problems += [f"{artifact.filename}: {problem}" for problem in plan.problems]
+            size_bytes = self._blobs.size_bytes(artifact.sha256)
+            wheels.append(_Wheel(artifact=artifact, size_bytes=size_bytes, files=plan.files))
+        ours = ("the virtual environment itself", venv_paths(target))
+        problems += conflicts([ours, *((wheel.artifact.filename, wheel.files) for wheel in wheels)])
+        _fail_with(problems)
+        return wheels
+
+    def _layers(self, groups: Sequence[_Group], target: Target | None) -> tuple[Layer, ...]:
+        total = sum(wheel.size_bytes for group in groups for wheel in group.wheels)
+        task = self._progress.start("Packing packages", total=total)
+        # One layer to a thread: inflating and hashing let go of the interpreter's lock.
+        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
+        try:
+            futures = [pool.submit(self._layer, group, target, task) for group in groups]
+            results = [future.result() for future in futures]
+        finally:
+            pool.shutdown(cancel_futures=True)
+            task.finish()
+        _fail_with([problem for _, problems in results for problem in problems])
+        return tuple(layer for layer, _ in results if layer)
+
+    def _layer(
+        self, group: _Group, target: Target | None, task: ProgressTask
+    ) -> tuple[Layer | None, list[str]]:
+        known = self._cache.get(group.cache_kind, group.cache_key) if self._cache else None
+        if known and len(known) == 1:
+            task.advance(sum(wheel.size_bytes for wheel in group.wheels))
+            return replace(known[0], title=group.title), []
+
+        def fill(writer: TreeWriter) -> None:
+            if group.skeleton:
+                write_skeleton(writer, target)
+            self._pour(group.wheels, writer, task)
+
+        try:
+            layer = build_layer(self._blobs, LayerKind.PACKAGES, group.title, fill)
+        except _BadWheelsError as error:
+            return None, error.problems
+        if self._cache:
+            self._cache.put(group.cache_kind, group.cache_key, [layer])
+        return layer, []
+
+    def _pour(self, wheels: Sequence[_Wheel], writer: TreeWriter, task: ProgressTask) -> None:
+        written: set[str] = set()
+        problems: list[str] = []
+        for wheel in wheels:
+            self._verify(wheel.artifact.sha256, wheel.artifact.filename)
+            fresh = [file for file in wheel.files if file.path not in written]
+            written.update(file.path for file in fresh)
+            with self._blobs.open(wheel.artifact.sha256) as stream:
+                found = pour_all(stream, fresh, writer)
+            problems += [f"{wheel.artifact.filename}: {what}" for what in found]
+            task.advance(wheel.size_bytes)
+        if problems:
+            raise _BadWheelsError(problems)
+
+    def _verify(self, digest: Digest, filename: str) -> None:
+        named = hashlib.sha256()
+        size_bytes = 0
+        with self._blobs.open(digest) as stream:
+            while chunk := stream.read(_CHUNK):
+                named.update(chunk)
+                size_bytes += len(chunk)
+        if named.hexdigest() != digest.hex:
+            got = f"sha256:{named.hexdigest()}"
+            raise DigestMismatchError(filename, want=str(digest), got=got, size_bytes=size_bytes)
+
+
+def _groups(wheels: Sequence[_Wheel], target: Target | None, most: int) -> tuple[_Group, ...]:
+    minor = target.python_minor if target else None
+    big = sorted(
+        (wheel for wheel in wheels if wheel.size_bytes >= OWN_LAYER_FROM_BYTES),
+        key=lambda wheel: (-wheel.size_bytes, wheel.artifact.name, wheel.artifact.sha256),
+    )[:most]
+    own = {wheel.artifact.sha256 for wheel in big}
+    alone = (
+        _Group(
+            wheels=(wheel,),
+            skeleton=False,
+            cache_kind="wheel",
+            cache_key=cache_key("wheel", str(wheel.artifact.sha256), minor),
+            title=wheel.title,
+        )
+        for wheel in wheels
+        if wheel.artifact.sha256 in own
+    )
+    together = tuple(wheel for wheel in wheels if wheel.artifact.sha256 not in own)
+    named: list[Json] = [str(wheel.artifact.sha256) for wheel in together]
+    rest = _Group(
+        wheels=together,
+        skeleton=True,
+        cache_kind="rest",
+        cache_key=cache_key("rest", named, _target_json(target)),
+        title=_rest_title(together),
+    )
+    return (*alone, rest)
+
+
+def _rest_title(wheels: Sequence[_Wheel]) -> str:
+    if len(wheels) == 1:
+        return wheels[0].title
+    return f"{len(wheels)} packages" if wheels else "folders"
+
+
+def _target_json(target: Target | None) -> Json:
+    # What the skeleton depends on, and no more: two bases with the same Python share the layer.
+    return [target.python, target.python_executable] if target else None
+
+
+def _fail_with(problems: Sequence[str]) -> None:
+    if problems:
+        raise ImageError(
+            "the locked packages cannot be put into an image",
+            hint="Lock other versions of the packages named above.",
+            details=problems,
+        )

@@ -1,0 +1,64 @@
+"""What every image has of ours: folders, and around the packages a virtual environment.
+
+``pyvenv.cfg`` beside ``bin`` is what makes Python take ``/xm/venv`` for its prefix (PEP 405);
+the ``.pth`` file makes the project's own code importable.
+"""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+from xmslurm_repro.image.layer import TreeWriter
+from xmslurm_repro.image.record import sha256_line
+from xmslurm_repro.image.wheel import VENV, PlannedFile
+from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
+from xmslurm_repro.model.lock import Target
+
+PTH_NAME = "__xmslurm_code__.pth"
+
+
+def venv_paths(target: Target) -> tuple[PlannedFile, ...]:
+    """Our files and links as plans, to see whether a wheel would overwrite them."""
+    files = [(path, sha256_line(content)) for path, content in _files(target).items()]
+    links = [(path, f"link={to}") for path, to in _links(target)]
+    return tuple(
+        PlannedFile(path=path, size_bytes=0, executable=False, record=record, content=b"")
+        for path, record in (*files, *links)
+    )
+
+
+def write_skeleton(writer: TreeWriter, target: Target | None) -> None:
+    """Write the folders and, where the base has a Python, the virtual environment."""
+    for folder in (CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR):
+        writer.directory(folder.lstrip("/").encode())
+    if target is None:
+        return
+    for path, to in _links(target):
+        writer.parents_of(path.encode())
+        writer.symlink(path.encode(), to.encode())
+    for path, content in _files(target).items():
+        writer.parents_of(path.encode())
+        writer.file(path.encode(), len(content), False, BytesIO(content))
+
+
+def _links(target: Target) -> tuple[tuple[str, str], ...]:
+    return (
+        (f"{VENV}/bin/python", target.python_executable),
+        (f"{VENV}/bin/python3", "python"),
+        (f"{VENV}/bin/python{target.python_minor}", "python"),
+    )
+
+
+def _files(target: Target) -> dict[str, bytes]:
+    home = target.python_executable.rpartition("/")[0]
+    config = (
+        f"home = {home}\n"
+        "include-system-site-packages = false\n"
+        f"version = {target.python}\n"
+        f"executable = {target.python_executable}\n"
+    )
+    site = f"{VENV}/lib/python{target.python_minor}/site-packages"
+    return {
+        f"{VENV}/pyvenv.cfg": config.encode(),
+        f"{site}/{PTH_NAME}": f"{CODE_DIR}/src\n{CODE_DIR}\n".encode(),
+    }
