@@ -220,8 +220,15 @@ class ConnectionLostError(ReproError):
     code = "connection"
     exit_status = 25
 
-    def __init__(self, message: str, *, hint: str | None = None, may_have_run: bool) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(
+        self,
+        message: str,
+        *,
+        may_have_run: bool,
+        hint: str | None = None,
+        details: Sequence[str] = (),
+    ) -> None:
+        super().__init__(message, hint=hint, details=details)
         self.may_have_run = may_have_run
 
 

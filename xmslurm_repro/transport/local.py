@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager, suppress
 from xmslurm_repro.ports.transport import Completed
 from xmslurm_repro.transport.words import (
     CHUNK_BYTES,
-    NOT_EXECUTABLE_STATUS,
-    NOT_FOUND_STATUS,
     checked_words,
     chunks_of,
+    converse,
+    not_started,
     status_of,
     timed_out,
 )
@@ -59,7 +59,7 @@ class LocalTransport:
                 async with started(
                     words, env=self._env, stdin=DEVNULL if stdin == b"" else PIPE, stderr=PIPE
                 ) as process:
-                    return await _converse(process, stdin)
+                    return await converse(_feed(process, stdin), _collect(process))
         except NotStartedError as error:
             return error.completed
         except TimeoutError as error:
@@ -86,13 +86,7 @@ class NotStartedError(Exception):
 
     def __init__(self, words: Sequence[str], error: OSError) -> None:
         super().__init__(str(error))
-        is_missing = isinstance(error, FileNotFoundError)
-        said = f"{words[0]}: {error.strerror}\n".encode("utf-8", "surrogateescape")
-        self.completed = Completed(
-            exit_status=NOT_FOUND_STATUS if is_missing else NOT_EXECUTABLE_STATUS,
-            stdout=b"",
-            stderr=said,
-        )
+        self.completed = not_started(words, error)
 
 
 @asynccontextmanager
@@ -130,22 +124,6 @@ async def started(
         transport.close()
         with suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), _REAP_SECONDS)
-
-
-async def _converse(process: Process, stdin: bytes | AsyncIterable[bytes]) -> Completed:
-    """Feed the process, collect what it prints, and wait for its end."""
-    feeding = asyncio.ensure_future(_feed(process, stdin))
-    collecting = asyncio.ensure_future(_collect(process))
-    try:
-        await asyncio.wait({feeding, collecting}, return_when=asyncio.FIRST_COMPLETED)
-        # An input that fails ends the command; a command that has ended needs no more input.
-        if feeding.done():
-            feeding.result()
-        return await collecting
-    finally:
-        feeding.cancel()
-        collecting.cancel()
-        await asyncio.gather(feeding, collecting, return_exceptions=True)
 
 
 async def _feed(process: Process, stdin: bytes | AsyncIterable[bytes]) -> None:
