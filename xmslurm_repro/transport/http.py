@@ -259,7 +259,7 @@ class Http:
                 self._attempts - 1 if call.retry else 0,
                 redirect=0,
                 other=0,
-                allowed_methods=None if call.retry else frozenset(),
+                allowed_methods=None,  # `total` decides
                 status_forcelist=_BUSY,
                 backoff_factor=self._backoff_seconds,
                 backoff_max=20,

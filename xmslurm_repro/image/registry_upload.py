@@ -1,0 +1,80 @@
+"""The body of an upload."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import BinaryIO, cast
+
+from xmslurm_repro.errors import DigestMismatchError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.ports.progress import ProgressTask
+from xmslurm_repro.ports.store import BlobStore
+
+_CHUNK_BYTES = 1 << 20
+
+
+def blob_body(source: BinaryIO, task: ProgressTask) -> BinaryIO:
+    """
+    A blob that is read to be sent; tells *task* of bytes that were not read before.
+
+    It takes *source* over and closes it.
+    """
+    return cast("BinaryIO", _BlobBody(source, task))
+
+
+class _BlobBody(io.RawIOBase):
+    """See `blob_body`."""
+
+    def __init__(self, source: BinaryIO, task: ProgressTask) -> None:
+        super().__init__()
+        self._source, self._task = source, task
+        self._told = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is, so that it can be sent again."""
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """Read as files do."""
+        data = self._source.read(size)
+        at = self._source.tell()
+        if at > self._told:
+            self._task.advance(at - self._told)
+            self._told = at
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Seek as files do."""
+        return self._source.seek(offset, whence)
+
+    def tell(self) -> int:
+        """Where it stands."""
+        return self._source.tell()
+
+    def close(self) -> None:
+        """Close the source too."""
+        self._source.close()
+        super().close()
+
+
+def check_local(blobs: BlobStore, digest: Digest) -> None:
+    """
+    Read a blob of ours in full, to find out whether a refusal was our fault.
+
+    Raises:
+        DigestMismatchError: If it is damaged.
+    """
+    found, size = hashlib.sha256(), 0
+    with blobs.open(digest) as source:
+        while data := source.read(_CHUNK_BYTES):
+            found.update(data)
+            size += len(data)
+    if found.hexdigest() != digest.hex:
+        raise DigestMismatchError(
+            f"blob {digest}", want=str(digest), got=f"sha256:{found.hexdigest()}", size_bytes=size
+        )
