@@ -31,10 +31,32 @@ def run(body: Callable[[Tools], Awaitable[T]], *, is_quiet: bool = False) -> T:
     progress = _progress(is_quiet=is_quiet or wants_json())
 
     async def with_tools() -> T:
-        async with open_tools(settings, progress) as tools:
+        ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
+        async with open_tools(settings, progress, ask=ask) as tools:
             return await body(tools)
 
     return asyncio.run(with_tools())
+
+
+async def _ask(text: str, *, is_secret: bool) -> str | None:
+    """Ask the person at the terminal what a host wants to know."""
+    import click
+
+    def prompt() -> str | None:
+        try:
+            return str(
+                click.prompt(
+                    text.rstrip(": "),
+                    hide_input=is_secret,
+                    default="",
+                    show_default=False,
+                    err=True,
+                )
+            )
+        except click.Abort:
+            return None
+
+    return await asyncio.to_thread(prompt)
 
 
 def _progress(*, is_quiet: bool) -> Progress:

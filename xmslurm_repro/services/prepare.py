@@ -16,6 +16,10 @@ from xmslurm_repro.ports.store import Tree
 from xmslurm_repro.services.tools import Tools
 
 
+DEFAULT_BASE = "default"
+"""The local base that is meant when neither the launch nor the configuration names one."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodeRequest:
     """
@@ -74,6 +78,8 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         ReproError: Of the capture, the base or the lock; see there.
     """
     reference = request.base or tools.defaults.base
+    if reference is None and DEFAULT_BASE in tools.bases.names():
+        reference = DEFAULT_BASE
     if reference is None:
         raise NoBaseImageError(
             "no base image is configured",

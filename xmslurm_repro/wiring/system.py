@@ -6,8 +6,8 @@ import asyncio
 import secrets  # noqa: TID251 (the one place)
 from datetime import UTC, datetime
 
-_TOKEN_CHARACTERS = "abcdefghijklmnopqrstuvwxyz234567"
-_TOKEN_LENGTH = 16
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_LENGTH = 16
 """Eighty bits: nobody guesses it, and Slurm's tables still show it whole."""
 
 
@@ -28,4 +28,4 @@ class RandomIds:
 
     def token(self) -> str:
         """A fresh submission token."""
-        return "".join(secrets.choice(_TOKEN_CHARACTERS) for _ in range(_TOKEN_LENGTH))
+        return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))

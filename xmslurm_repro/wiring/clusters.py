@@ -1,0 +1,129 @@
+"""From a configured cluster to a connection, a scheduler and a runtime."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from xmslurm_repro.cluster.local import LocalScheduler
+from xmslurm_repro.cluster.runtime import Runtime
+from xmslurm_repro.cluster.scheduler import Scheduler
+from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
+from xmslurm_repro.cluster.slurm import SlurmScheduler
+from xmslurm_repro.config import ClusterSettings, Settings
+from xmslurm_repro.errors import ConfigError
+from xmslurm_repro.ports.clock import Clock
+from xmslurm_repro.ports.transport import Transport
+from xmslurm_repro.services.tools import ClusterSite
+
+_STATE_DIR = "~/.xmslurm"
+
+
+class Ask(Protocol):
+    """Asks the person a question that a host asked."""
+
+    async def __call__(self, text: str, *, is_secret: bool) -> str | None:
+        """Show *text*, return the answer, or ``None`` to give up."""
+        ...
+
+
+class Sites:
+    """The clusters of one command: each is made once, when it is first asked for."""
+
+    def __init__(self, settings: Settings, clock: Clock, ask: Ask | None) -> None:
+        self._settings, self._clock, self._ask = settings, clock, ask
+        self._made: dict[str, ClusterSite] = {}
+
+    def site(self, name: str | None) -> ClusterSite:
+        """
+        The cluster called *name*, or the default one.
+
+        Raises:
+            UnknownClusterError: If there is none.
+        """
+        configured = self._settings.cluster(name)
+        if configured.name not in self._made:
+            self._made[configured.name] = self._make(configured)
+        return self._made[configured.name]
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        for site in self._made.values():
+            await site.cluster.close()
+
+    def _make(self, configured: ClusterSettings) -> ClusterSite:
+        cluster = ShellCluster(
+            configured.name,
+            self._transport(configured),
+            _scheduler(configured),
+            _runtime(configured),
+            clock=self._clock,
+            state_dir=configured.state_dir or self._default_state_dir(configured),
+            registry=self._registry(configured),
+        )
+        return ClusterSite(
+            cluster=cluster,
+            options=configured.options,
+            env=configured.env,
+            repository=configured.registry,
+        )
+
+    def _default_state_dir(self, configured: ClusterSettings) -> str:
+        """This machine as a cluster keeps its state with everything else of ours."""
+        if configured.scheduler == "local" and configured.transport == "local":
+            return str(self._settings.home / "local")
+        return _STATE_DIR
+
+    def _registry(self, configured: ClusterSettings) -> RegistryTarget | None:
+        if configured.registry is None:
+            return None
+        host = configured.registry.split("/")[0]
+        is_insecure = host in self._settings.registry.insecure_hosts
+        return RegistryTarget(repository=configured.registry, is_insecure=is_insecure)
+
+    def _transport(self, configured: ClusterSettings) -> Transport:
+        if configured.transport == "local":
+            from xmslurm_repro.transport.local import LocalTransport
+
+            return LocalTransport()
+        from xmslurm_repro.transport.ssh import SshEndpoint, SshTransport
+
+        known_hosts, config = configured.known_hosts, configured.ssh_config
+        return SshTransport(
+            *(
+                SshEndpoint(
+                    host=host,
+                    user=configured.user,
+                    port=configured.port,
+                    config_files=(str(config),) if config else (),
+                    known_hosts=str(known_hosts) if known_hosts else None,
+                    host_key=key,
+                    identity_files=tuple(str(path) for path in configured.identity_files),
+                    agent_socket=self._settings.ssh_agent,
+                    prompt=self._ask,
+                )
+                for host, key in zip(configured.hosts, _host_keys(configured), strict=True)
+            )
+        )
+
+
+def _host_keys(configured: ClusterSettings) -> tuple[str | None, ...]:
+    """The key that each host must have: one for all, or one for each; none where none is pinned."""
+    keys, hosts = configured.host_keys, configured.hosts
+    if not keys:
+        return (None,) * len(hosts)
+    if len(keys) == 1:
+        return keys * len(hosts)
+    if len(keys) != len(hosts):
+        raise ConfigError(
+            f"cluster {configured.name} has {len(hosts)} hosts and {len(keys)} host keys",
+            hint="Give one key for all hosts, or one for each in their order.",
+        )
+    return keys
+
+
+def _scheduler(configured: ClusterSettings) -> Scheduler:
+    return SlurmScheduler() if configured.scheduler == "slurm" else LocalScheduler()
+
+
+def _runtime(configured: ClusterSettings) -> Runtime | None:
+    return None

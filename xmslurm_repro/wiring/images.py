@@ -1,0 +1,234 @@
+"""From settings to what captures, resolves, builds and publishes. Imported when first used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmslurm_repro import __version__
+from xmslurm_repro.config import Settings
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
+from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
+
+if TYPE_CHECKING:
+    from xmslurm_repro.image.registry import RegistryClient
+    from xmslurm_repro.lock.source import Locks
+    from xmslurm_repro.transport.http import Http
+
+_BASE_PREFIX = "base/"
+
+
+class Connections:
+    """The doors to the network, opened when something is asked of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def http(self) -> Http:
+        """The door to HTTP."""
+        from xmslurm_repro.transport.http import Http
+
+        proxies, ca_file = self._settings.proxies, self._settings.registry.ca_file
+        known = {"http": proxies.http, "https": proxies.https}
+        return Http(
+            proxies={scheme: url for scheme, url in known.items() if url},
+            no_proxy=",".join(proxies.exceptions),
+            ca_file=str(ca_file) if ca_file else None,
+            user_agent=f"xmslurm-repro/{__version__}",
+        )
+
+    @cached_property
+    def registry(self) -> RegistryClient:
+        """The door to registries."""
+        from xmslurm_repro.image.credentials import FileCredentials
+        from xmslurm_repro.image.registry import RegistryClient
+
+        configured = self._settings.registry
+        return RegistryClient(
+            self.http,
+            FileCredentials(configured.auth_files),
+            insecure_hosts=configured.insecure_hosts,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshots:
+    """A `Snapshotter` over the local store."""
+
+    store: ObjectStore
+    cache_dir: Path
+
+    def find_work_tree(self, start: Path) -> Path:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot import find_work_tree
+
+        return find_work_tree(start)
+
+    def capture(
+        self, start: Path, *, allow_unborn: bool, allow_no_repository: bool, progress: Progress
+    ) -> Snapshot:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot import capture
+
+        return capture(
+            start,
+            store=self.store,
+            cache_dir=self.cache_dir,
+            allow_unborn=allow_unborn,
+            allow_no_repository=allow_no_repository,
+            progress=progress,
+        )
+
+    def tree(self, root: Digest) -> Tree:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.tree import StoredTree
+
+        return StoredTree(self.store, root)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bases:
+    """A `BaseSource` over the local store, registries, layouts and Docker engines."""
+
+    blobs: BlobStore
+    cache_dir: Path
+    connections: Connections
+
+    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+        """See `BaseSource`."""
+        from xmslurm_repro.image.base import resolve_base
+
+        def pull(name: str) -> Descriptor:
+            return self.connections.registry.pull(name, self.blobs, progress=progress)
+
+        return resolve_base(
+            reference,
+            self.blobs,
+            pull,
+            work_dir=self.cache_dir,
+            cache_dir=self.cache_dir,
+            progress=progress,
+        )
+
+    def create(
+        self,
+        *,
+        name: str,
+        suite: str,
+        packages: Sequence[str],
+        mirror: str | None,
+        progress: Progress,
+    ) -> BaseImage:
+        """See `BaseSource`."""
+        from xmslurm_repro.image.create import create_base
+
+        return create_base(
+            name=name,
+            suite=suite,
+            packages=packages,
+            architecture=None,
+            blobs=self.blobs,
+            work_dir=self.cache_dir,
+            mirror=mirror,
+            progress=progress,
+        )
+
+    def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
+        """See `BaseSource`."""
+        found = self.resolve(reference, progress=progress)
+        self.blobs.set_ref(_BASE_PREFIX + name, found.manifest)
+        return found
+
+    def names(self) -> dict[str, Descriptor]:
+        """See `BaseSource`."""
+        return {
+            ref.removeprefix(_BASE_PREFIX): descriptor
+            for ref, descriptor in self.blobs.refs().items()
+            if ref.startswith(_BASE_PREFIX)
+        }
+
+
+class LazyLocks:
+    """A `LockSource` whose libraries are imported when it is first asked."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        connections: Connections,
+        *,
+        store: ObjectStore,
+        blobs: BlobStore,
+        cache_dir: Path,
+    ) -> None:
+        self._settings, self._connections = settings, connections
+        self._store, self._blobs, self._cache_dir = store, blobs, cache_dir
+
+    @cached_property
+    def _locks(self) -> Locks:
+        from xmslurm_repro.lock.source import Locks
+
+        return Locks(
+            store=self._store,
+            blobs=self._blobs,
+            http=self._connections.http,
+            cache_dir=self._cache_dir,
+            index_urls=self._settings.index_urls,
+            wheelhouses=self._settings.wheelhouses,
+        )
+
+    def resolve(
+        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+    ) -> Lock | None:
+        """See `LockSource`."""
+        return self._locks.resolve(tree, folder, lock_path=lock_path, target=target)
+
+    def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
+        """See `LockSource`."""
+        if all(self._blobs.has(artifact.sha256) for artifact in artifacts):
+            return
+        self._locks.fetch(artifacts, progress=progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LazyBuilder:
+    """
+    An `ImageBuilder` whose code is imported when it is first asked.
+
+    Attributes:
+        blobs: Where wheels are and images go.
+        cache_dir: Remembers which layer came of what; ``None`` builds every layer anew.
+    """
+
+    blobs: BlobStore
+    cache_dir: Path | None
+
+    def build(
+        self, recipe: Recipe, base: BaseImage, tree: Tree | None, progress: Progress
+    ) -> Image:
+        """See `ImageBuilder`."""
+        from xmslurm_repro.image.build import Builder
+
+        return Builder(self.blobs, self.cache_dir).build(recipe, base, tree, progress)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryPublisher:
+    """A `Publisher` that pushes to registries."""
+
+    blobs: BlobStore
+    connections: Connections
+
+    def publish(self, image: Image, repository: str, *, progress: Progress) -> int:
+        """See `Publisher`."""
+        report = self.connections.registry.push(
+            image.manifest, self.blobs, repository, progress=progress
+        )
+        return report.moved_bytes
