@@ -1,0 +1,1 @@
+"""Clusters: schedulers and container runtimes, by plain shell commands through a transport."""

@@ -1,0 +1,289 @@
+"""What every cluster promises, tried on this machine and on a real Slurm."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from tests.cluster_places import Place, fresh_token, local_place, outcome_of, slurm_place, ssh_place
+from tests.cluster_support import ENV, scratch_state, submission
+from xmslurm_repro.cluster.shell import ShellCluster
+from xmslurm_repro.errors import NotFoundError, SubmitRefusedError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.ports.progress import SilentProgress
+
+real = pytest.mark.real
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        "local",
+        pytest.param("slurm", marks=real),
+        pytest.param("slurm over ssh", marks=real),
+    ],
+)
+def place(request, tmp_path_factory) -> Iterator[Place]:
+    if request.param == "local":
+        with scratch_state(tmp_path_factory.mktemp("local") / "state") as seen:
+            yield local_place(seen)
+    else:
+        bed = request.getfixturevalue("testbed")
+        make = slurm_place if request.param == "slurm" else ssh_place
+        with make(bed) as there:
+            yield there
+
+
+def test_a_run_leaves_its_exit_code_its_log_and_its_outputs(place: Place):
+    token = fresh_token()
+    script = "echo hello; echo oops >&2; mkdir /xm/outputs/d; printf abc >/xm/outputs/d/x"
+
+    outcome = outcome_of(place.play(submission(place.image(), ["sh", "-c", script], token=token)))
+
+    assert outcome.state is RunState.COMPLETED
+    assert outcome.exit_code == 0
+    assert [(o.path, o.size_bytes) for o in outcome.outputs] == [("d/x", 3)]
+    assert outcome.outputs[0].sha256 == Digest.sha256(hashlib.sha256(b"abc").hexdigest())
+    assert outcome.image == place.image().manifest.digest
+    assert place.log_of(outcome.run_id) == b"hello\noops\n"
+    assert outcome.log == Digest.sha256(hashlib.sha256(b"hello\noops\n").hexdigest())
+
+
+def test_a_command_that_fails_fails_the_run_and_keeps_its_outputs(place: Place):
+    script = "echo half >/xm/outputs/half; exit 7"
+
+    outcome = outcome_of(
+        place.play(submission(place.image(), ["sh", "-c", script], token=fresh_token()))
+    )
+
+    assert outcome.state is RunState.FAILED
+    assert outcome.exit_code == 7
+    assert [o.path for o in outcome.outputs] == ["half"]
+
+
+def test_a_command_that_is_not_in_the_image_fails_the_run(place: Place):
+    outcome = outcome_of(place.play(submission(place.image(), ["nothing"], token=fresh_token())))
+
+    assert outcome.state is RunState.FAILED
+    assert outcome.exit_code == 127
+
+
+def test_a_work_folder_that_is_not_in_the_image_fails_the_run_and_says_so(place: Place):
+    wanted = submission(place.image(), ["true"], token=fresh_token(), workdir="/not/there")
+
+    outcome = outcome_of(place.play(wanted))
+
+    assert outcome.state is RunState.FAILED
+    assert outcome.exit_code is None
+    assert "/not/there" in (outcome.reason or "")
+
+
+NASTY = (
+    "",
+    " two  blanks ",
+    "it's",
+    '"quoted"',
+    "$HOME `id` $(id) ${PATH}",
+    "line\nbreak\n",
+    "tab\tand\\backslash\\n",
+    "*?[a-z] ~ # ! & | ; < >",
+    "größe 名前 🚀",
+    "--flag=a b",
+    "-n",
+    "%s%d %A_%a",
+    "x" * 20_000,
+)
+
+
+def test_arguments_arrive_to_the_byte(place: Place):
+    argv = ["sh", "probe.sh", *NASTY]
+
+    observations = place.play(submission(place.image(), argv, token=(token := fresh_token())))
+
+    assert [RunState.COMPLETED] == [o.state for o in observations]
+    shown = "".join(f"[{word}]\n" for word in NASTY)
+    expected = f"argv: {len(NASTY)}\n{shown}cwd: /xm/code\n"
+    assert expected == place.log_of(RunId(token=token, task=0)).decode()
+
+
+def test_the_environment_is_the_given_one_and_nothing_else(place: Place):
+    env = tuple(sorted([*ENV, ("NASTY", "a b\n$HOME \"x\" 'y'"), ("EMPTY", ""), ("A.b-c", "odd")]))
+    token = fresh_token()
+    wanted = submission(place.image(), ["env", "-0"], token=token, env=env)
+    run_env = (("XMSLURM_RUN_ID", f"{token}.0"),)
+    wanted = replace(wanted, tasks=(replace(wanted.tasks[0], run_env=run_env),))
+
+    outcome = outcome_of(place.play(wanted))
+
+    given = {*env, *run_env, ("XMSLURM_ATTEMPT", outcome.attempt)}
+    expected = {f"{name}={value}" for name, value in given}
+    assert expected == set(place.log_of(outcome.run_id).decode().split("\0")) - {""}
+
+
+def test_the_command_finds_nothing_of_the_host(place: Place):
+    script = """
+        for folder in /home /root /work /mnt /srv "$HOME"; do ls -A "$folder" 2>/dev/null; done
+        for path in / /xm/code /xm/code/data /usr/bin /xm; do
+            touch "$path/new" 2>/dev/null && echo "$path can be written to"
+        done
+        { echo >>/xm/code/probe.sh; } 2>/dev/null && echo "code can be changed"
+        ls /sys/class/net 2>/dev/null
+        while read -r line; do
+            case $line in *:*) printf 'interface %s\\n' "${line%%:*}" ;; esac
+        done </proc/net/dev
+        uname -n
+    """
+
+    outcome = outcome_of(
+        place.play(submission(place.image(), ["bash", "-c", script], token=fresh_token()))
+    )
+
+    assert place.log_of(outcome.run_id) == b"interface lo\nxm\n"
+
+
+def test_tmp_is_empty_writable_and_gone_afterwards(place: Place):
+    script = "ls -A /tmp; echo x >/tmp/x && ls /tmp && ln -s /tmp/x /xm/outputs/link"
+
+    outcome = outcome_of(
+        place.play(submission(place.image(), ["sh", "-c", script], token=fresh_token()))
+    )
+
+    assert place.log_of(outcome.run_id) == b"x\n"
+    assert [(o.path, o.sha256) for o in outcome.outputs] == [
+        ("link", Digest.sha256(hashlib.sha256(b"/tmp/x").hexdigest()))
+    ]
+
+
+def test_output_names_are_exact_and_outputs_can_be_fetched(place: Place):
+    names = ["plain", " blank ", "new\nline", "größe", "back\\slash", "a/b/c", "-n"]
+    script = (
+        'for n; do [[ $n == */* ]] && mkdir -p "${n%/*}"; printf "content of %s" "$n" >"./$n"; '
+    )
+    script += "done; ln -s plain link; chmod 0 plain"
+    argv = ["bash", "-c", f"cd /xm/outputs; {script}", "x", *names]
+
+    outcome = outcome_of(place.play(submission(place.image(), argv, token=fresh_token())))
+
+    assert sorted([*names, "link"]) == [o.path for o in outcome.outputs]
+
+    async def fetch_all(cluster: ShellCluster) -> dict[str, bytes]:
+        found = {}
+        for name in [*names, "link"]:
+            target = io.BytesIO()
+            await cluster.fetch(outcome.run_id, outcome.attempt, name, target)
+            found[name] = target.getvalue()
+        with pytest.raises(NotFoundError):
+            await cluster.fetch(outcome.run_id, outcome.attempt, "nothing", io.BytesIO())
+        return found
+
+    expected = {name: f"content of {name}".encode() for name in names} | {"link": b"plain"}
+    assert expected == place.run(fetch_all)
+
+
+def test_an_array_gives_every_task_its_own_command(place: Place):
+    commands = [["sh", "-c", f'echo "task {n} $1"', "x", f"a '{n}' $x"] for n in range(5)]
+    wanted = submission(place.image(), *commands, token=fresh_token(), max_parallel_tasks=2)
+
+    observations = place.play(wanted)
+
+    assert [RunState.COMPLETED] * 5 == [o.state for o in observations]
+    logs = [place.log_of(task.run_id).decode() for task in wanted.tasks]
+    assert [f"task {n} a '{n}' $x\n" for n in range(5)] == logs
+
+
+def test_submitting_again_gives_the_same_job(place: Place):
+    wanted = submission(place.image(), ["sh", "-c", "echo once"], token=fresh_token())
+
+    async def scenario(cluster: ShellCluster) -> list[str]:
+        await cluster.deliver(wanted.image, place.blobs, SilentProgress())
+        ids = [await cluster.submit(wanted)]
+        ids += await asyncio.gather(*(cluster.submit(wanted) for _ in range(3)))
+        found = await cluster.find([wanted.token, "neverseen1"])
+        assert found == {wanted.token: ids[0]}
+        await place.finish(cluster, {wanted.tasks[0].run_id: ids[0]})
+        return [*ids, await cluster.submit(wanted)]
+
+    assert len(set(place.run(scenario))) == 1
+
+
+def test_an_option_that_cannot_be_is_refused_and_leaves_nothing(place: Place):
+    wanted = submission(
+        place.image(), ["true"], token=fresh_token(), options=(("partition", "nowhere"),)
+    )
+
+    async def scenario(cluster: ShellCluster) -> dict[str, str]:
+        await cluster.deliver(wanted.image, place.blobs, SilentProgress())
+        with pytest.raises(SubmitRefusedError):
+            await cluster.submit(wanted)
+        return dict(await cluster.find([wanted.token]))
+
+    assert {} == place.run(scenario)
+    assert not (place.seen / "submit" / wanted.token).exists()
+
+
+def test_a_cancelled_run_says_so(place: Place):
+    script = "trap 'echo asked; exit 3' TERM; echo ready; while :; do sleep 0.1; done"
+    wanted = submission(place.image(), ["bash", "-c", script], token=fresh_token())
+
+    async def scenario(cluster: ShellCluster) -> RunState:
+        runs = await place.launch(cluster, wanted)
+        async for chunk in cluster.logs(wanted.tasks[0].run_id, attempt=None, follow=True):
+            if b"ready" in chunk:
+                break
+        await cluster.cancel(list(runs.values()))
+        await cluster.cancel(list(runs.values()))
+        (observation,) = await place.finish(cluster, runs)
+        await cluster.cancel(list(runs.values()))
+        return observation.state
+
+    assert place.run(scenario) is RunState.CANCELLED
+
+
+def test_following_a_log_shows_all_of_it_and_ends_with_the_run(place: Place):
+    script = "for i in 1 2 3; do echo line $i; sleep 0.4; done; seq 100000"
+    wanted = submission(place.image(), ["sh", "-c", script], token=fresh_token())
+
+    async def scenario(cluster: ShellCluster) -> bytes:
+        await place.launch(cluster, wanted)
+        run_id = wanted.tasks[0].run_id
+        return b"".join([c async for c in cluster.logs(run_id, attempt=None, follow=True)])
+
+    expected = b"line 1\nline 2\nline 3\n" + b"".join(b"%d\n" % n for n in range(1, 100001))
+    assert expected == place.run(scenario)
+
+
+def test_only_missing_blobs_are_moved(place: Place):
+    async def scenario(cluster: ShellCluster) -> list[int]:
+        image = place.image()
+        await cluster.deliver(image, place.blobs, SilentProgress())
+        return [await cluster.deliver(image, place.blobs, SilentProgress())]
+
+    assert [0] == place.run(scenario)
+    layout = place.seen / "images" / place.image().manifest.digest.hex
+    assert (layout / "oci-layout").read_text() == '{"imageLayoutVersion":"1.0.0"}'
+    digest = place.image().manifest.digest
+    data = (layout / "blobs" / "sha256" / digest.hex).read_bytes()
+    assert digest.hex == hashlib.sha256(data).hexdigest()
+
+
+def test_a_check_names_what_is_there(place: Place):
+    facts = place.run(lambda cluster: cluster.check())
+
+    assert [] == [fact for fact in facts if not fact.is_good]
+    assert {"state folder", "runtime bubblewrap", "scheduler"} <= {fact.name for fact in facts}
+
+
+def test_the_facts_of_the_node_are_recorded(place: Place):
+    outcome = outcome_of(place.play(submission(place.image(), ["true"], token=fresh_token())))
+
+    facts = dict(outcome.facts)
+    wanted = {"node", "kernel", "os", "glibc", "cpu_model", "cpu_flags_sha256", "memory_mib"}
+    assert set() == {name for name in wanted if not facts.get(name)}
+    assert facts["runtime_version"].startswith("bubblewrap 0.")
+    assert facts["attempt"] == outcome.attempt

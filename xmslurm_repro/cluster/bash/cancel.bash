@@ -1,0 +1,2 @@
+# Cancel jobs. Ids are the arguments.
+scheduler_cancel "$@"

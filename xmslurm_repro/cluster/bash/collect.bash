@@ -1,0 +1,16 @@
+# What became of runs. Tokens on standard input, a line each. Answers with the section `states`
+# (of the scheduler, asked first: a job that it calls ended has left its record by then), then
+# `trouble` (why it did not answer), then a tar of the records.
+work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
+cat >"$work/tokens"
+scheduler_states "$work/tokens" >"$work/states" 2>"$work/trouble" && : >"$work/trouble"
+section states "$work/states"
+section trouble "$work/trouble"
+cd "$xm_state/runs" || fail "there is no folder $xm_state/runs"
+while read -r token; do
+    [[ $token =~ ^[a-z0-9]+$ && -d $token ]] && printf '%s\0' "$token"
+done <"$work/tokens" |
+    xargs -0 -r -I{} find {} -mindepth 2 -maxdepth 3 \
+        \( -type d ! -name outputs -o -type f \( -name facts -o -name end -o -name outputs.sha256 \) \) -print0 |
+    tar -c --no-recursion --null --verbatim-files-from -T - -f - 2>/dev/null
+exit 0

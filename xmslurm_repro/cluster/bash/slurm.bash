@@ -1,0 +1,76 @@
+# What we ask of Slurm. Only commands and options that are the same from 20.11 to 26.05.
+
+# What reaches sbatch reaches the job, and SBATCH_* variables would change it unseen.
+slurm_clean() {
+    env -i PATH="$PATH" HOME="$HOME" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" \
+        SHELL=/bin/bash ${SLURM_CONF:+SLURM_CONF="$SLURM_CONF"} \
+        ${SLURM_CONF_SERVER:+SLURM_CONF_SERVER="$SLURM_CONF_SERVER"} \
+        ${LD_LIBRARY_PATH:+LD_LIBRARY_PATH="$LD_LIBRARY_PATH"} ${TMPDIR:+TMPDIR="$TMPDIR"} "$@"
+}
+
+scheduler_submit() {  # SCRIPT NAME TASKS LIMIT
+    local id
+    id=$(cd / && slurm_clean timeout "${xm_sbatch_seconds:-60}" sbatch --parsable "$1") || return
+    printf '%s\n' "${id%%;*}"
+}
+
+scheduler_find() {  # NAME
+    local ids
+    timeout 20 scontrol ping 2>/dev/null | grep -q UP || return 1
+    ids=$(timeout 60 squeue -h --me -t all --name="$1" -o %F) || return 1
+    if [[ -z $ids ]]; then
+        # Accounting is missing on some sites and away at times. Then squeue alone must do: it
+        # knows a job from the moment of submission to MinJobAge after its end.
+        ids=$(timeout 60 sacct -n -X -P -S now-30days --name="$1" -o JobID 2>/dev/null) || ids=
+    fi
+    printf '%s\n' "$ids" | sed 's/[_+].*//' | grep -E '^[0-9]+$' | sort -n | head -n 1
+    return 0
+}
+
+scheduler_states() { timeout 60 squeue -h --me -r -t all -o '%i|%T|%j|%r'; }
+
+scheduler_history() {  # NAME,NAME…
+    timeout 60 sacct -n -X -P -S now-30days --name="$1" -o JobID,State,JobName
+}
+
+scheduler_alive() {  # NAME TASK
+    local lines line
+    lines=$(timeout 60 squeue -h --me -r --name="$1" -o '%i') || return 2
+    for line in $lines; do [[ $line == "${line%%_*}" || $line == *_"$2" ]] && return 0; done
+    return 1
+}
+
+scheduler_cancel() {
+    local out
+    # "Invalid job id" and "already completing or completed" are what we want.
+    out=$(timeout 60 scancel "$@" 2>&1) && return 0
+    out=$(printf '%s\n' "$out" | grep -v -e 'Invalid job id' -e 'already completing or completed')
+    [[ -z $out ]] && return 0
+    printf '%s\n' "$out" >&2
+    return 1
+}
+
+scheduler_check() {
+    local line value
+    line=$(timeout 20 sbatch --version 2>&1) && fact scheduler 1 "$line" || fact scheduler 0 "sbatch: $line"
+    line=$(timeout 20 scontrol ping 2>&1 | head -n 1)
+    [[ $line == *UP* ]] && fact controller 1 "$line" || fact controller 0 "$line"
+    line=$(timeout 20 sinfo -h -o '%P %a %l %D' 2>&1 | tr '\n' ';') && fact partitions 1 "$line" || fact partitions 0 "$line"
+    if line=$(timeout 20 sacct -n -X -S now -o JobID 2>&1 >/dev/null) && [[ -z $line ]]; then
+        fact accounting 1 'sacct answers'
+    else
+        fact accounting 1 "not usable ($line); runs are followed by their own records"
+    fi
+    timeout 20 scontrol show config 2>/dev/null | while read -r line value; do
+        case $line in
+            MaxArraySize | KillWait | MinJobAge | MaxJobCount) fact "$line" 1 "${value#= }" ;;
+        esac
+    done
+}
+
+# How long a job has between SIGTERM and SIGKILL.
+scheduler_grace() {
+    local wait
+    wait=$(timeout 20 scontrol show config 2>/dev/null | sed -n 's/^KillWait *= *\([0-9]*\).*/\1/p')
+    printf '%s' "${wait:-30}"
+}

@@ -1,0 +1,48 @@
+"""A machine without a scheduler: a supervisor process for each submission."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from xmslurm_repro.cluster.scheduler import Answer, JobStatus
+from xmslurm_repro.cluster.states import parse_states
+from xmslurm_repro.errors import SubmitRefusedError
+from xmslurm_repro.ports.cluster import Submission
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalScheduler:
+    """
+    Runs jobs on the machine itself; see ``bash/local.bash``. Jobs outlive whoever started them.
+
+    Resources are not enforced but the time limit, and submissions do not wait for each other.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return "local"
+
+    def directives(self, submission: Submission, *, folder: str) -> tuple[str, ...]:
+        """Comments that the supervisor reads. There are no options here to give."""
+        del folder
+        if submission.options:
+            names = ", ".join(sorted(name for name, _ in submission.options))
+            raise SubmitRefusedError(
+                f"there is no scheduler on this machine that would know the options: {names}",
+                hint="Leave them out, or choose a cluster that has Slurm.",
+            )
+        if submission.resources.replicas != 1:
+            raise SubmitRefusedError("replicas cannot be run on a machine without a scheduler")
+        minutes = submission.resources.time_limit_minutes
+        return (f"#LOCAL time={minutes}",) if minutes is not None else ()
+
+    def classify(self, exit_status: int, stderr: str) -> Answer:
+        """Nothing can get lost on the way to oneself."""
+        del stderr
+        return Answer.ACCEPTED if exit_status == 0 else Answer.REFUSED
+
+    def parse_states(self, output: str) -> Sequence[JobStatus]:
+        """Read lines of ``job id|state|name|reason``."""
+        return parse_states(output)

@@ -1,0 +1,84 @@
+"""Where many runs stand, in one or two commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from xmslurm_repro.cluster.judge import best_statuses, judge
+from xmslurm_repro.cluster.program import compose, readable_lines, run_program
+from xmslurm_repro.cluster.records import Attempt, read_attempts
+from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, JobStatus, Scheduler
+from xmslurm_repro.cluster.submitting import read_sections
+from xmslurm_repro.errors import ClusterError
+from xmslurm_repro.model.run import RunId
+from xmslurm_repro.ports.cluster import Observation
+from xmslurm_repro.ports.transport import Transport
+
+
+async def observe_runs(
+    transport: Transport, scheduler: Scheduler, state_dir: str, runs: Sequence[RunId]
+) -> Mapping[RunId, Observation]:
+    """
+    Say where *runs* stand.
+
+    The scheduler's list and all records come with one command. Accounting is asked for those
+    runs only that are in neither; it is slow, and away at times.
+
+    Raises:
+        ClusterError: If the state folder cannot be read.
+    """
+    if not runs:
+        return {}
+    tokens = sorted({run_id.token for run_id in runs})
+    done = await run_program(
+        transport,
+        compose("common", scheduler.name, "collect"),
+        state_dir,
+        payload="".join(f"{token}\n" for token in tokens).encode(),
+        timeout_seconds=300,
+    )
+    sections, archive = read_sections(done.stdout)
+    if done.exit_status != 0 or "trouble" not in sections:
+        raise ClusterError(
+            f"the records on {transport.description} cannot be read",
+            details=readable_lines(done.stderr),
+        )
+    attempts = read_attempts(archive) if archive else {}
+    statuses = best_statuses(scheduler.parse_states(sections["states"].decode("utf-8", "replace")))
+    trouble = _sentence(sections["trouble"])
+    open_tokens = sorted(
+        {r.token for r in runs if r not in statuses and not _has_ended(attempts.get(r, ()))}
+    )
+    if open_tokens and trouble is None:
+        history, trouble = await _history(transport, scheduler, state_dir, open_tokens)
+        statuses = {**history, **statuses}
+    return {
+        run_id: judge(attempts.get(run_id, ()), statuses.get(run_id), trouble=trouble)
+        for run_id in runs
+    }
+
+
+def _has_ended(attempts: Sequence[Attempt]) -> bool:
+    return bool(attempts) and attempts[-1].outcome is not None
+
+
+async def _history(
+    transport: Transport, scheduler: Scheduler, state_dir: str, tokens: Sequence[str]
+) -> tuple[Mapping[RunId, JobStatus], str | None]:
+    done = await run_program(
+        transport,
+        compose("common", scheduler.name, "history"),
+        state_dir,
+        payload="\n".join(f"{JOB_NAME_PREFIX}{token}" for token in tokens).encode(),
+    )
+    said = done.stdout.decode("utf-8", "replace")
+    # A site without accounting has no memory at all: what squeue forgot is lost. One whose
+    # accounting is away for a while will know more later.
+    if done.exit_status == 0 or b"accounting storage is disabled" in done.stderr:
+        return best_statuses(scheduler.parse_states(said)), None
+    return {}, _sentence(done.stderr) or "accounting does not answer"
+
+
+def _sentence(stderr: bytes) -> str | None:
+    lines = readable_lines(stderr)
+    return lines[-1].removeprefix("xmslurm: ") if lines else None

@@ -1,0 +1,107 @@
+"""Resources and options of a submission as lines that sbatch reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX
+from xmslurm_repro.errors import SubmitRefusedError
+from xmslurm_repro.model.work import Resources
+from xmslurm_repro.ports.cluster import Submission
+
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/=@%+*()\[\]~^-]*\Z")
+_UNSAYABLE = re.compile(r"[\x00-\x1f\x7f\"\\]")
+
+OURS = frozenset(
+    {
+        "array", "chdir", "error", "export", "export-file", "get-user-env", "help", "input",
+        "job-name", "open-mode", "output", "parsable", "quiet", "test-only", "usage", "version",
+        "wait", "wrap",
+    }
+)  # fmt: skip
+"""Options that decide whether we find the job again and what it gets; nobody else may set them."""
+
+
+def directive(name: str, value: str = "") -> str:
+    """
+    One ``#SBATCH`` line.
+
+    Raises:
+        SubmitRefusedError: If sbatch could not read it back: it takes quotes and backslashes
+            for its own and a line end for the end.
+    """
+    if not _OPTION_NAME.match(name):
+        raise SubmitRefusedError(
+            f"{name!r} is no option of sbatch",
+            hint="Give long names without dashes, such as `partition`.",
+        )
+    if not value:
+        return f"#SBATCH --{name}"
+    if _UNSAYABLE.search(value):
+        raise SubmitRefusedError(
+            f"the value {value!r} of option `{name}` cannot be given to sbatch",
+            hint="Leave out quotes, backslashes, line ends and other control characters.",
+        )
+    return f"#SBATCH --{name}={value}" if _PLAIN.match(value) else f'#SBATCH --{name}="{value}"'
+
+
+def sbatch_directives(submission: Submission, folder: str) -> tuple[str, ...]:
+    """
+    All ``#SBATCH`` lines of *submission*. Its own options come last: they win.
+
+    Raises:
+        SubmitRefusedError: If an option is ours to set, or cannot be said.
+    """
+    taken = sorted({name for name, _ in submission.options} & OURS)
+    if taken:
+        raise SubmitRefusedError(
+            f"options that the launcher sets itself were given: {', '.join(taken)}",
+            hint="Remove them from the cluster's options and from the launch.",
+        )
+    count = len(submission.tasks)
+    pattern = "%A_%a" if count > 1 else "%j"
+    lines = [
+        directive("job-name", f"{JOB_NAME_PREFIX}{submission.token}"),
+        directive("comment", _UNSAYABLE.sub(" ", submission.title)[:200] or "-"),
+        directive("output", f"{_path(folder)}/slurm-{pattern}.out"),
+        directive("open-mode", "append"),
+    ]
+    if count > 1:
+        limit = submission.max_parallel_tasks
+        lines.append(directive("array", f"0-{count - 1}" + (f"%{limit}" if limit else "")))
+    given = {name for name, _ in submission.options}
+    if "requeue" not in given:
+        lines.append(directive("no-requeue"))
+    lines += (directive(name, value) for name, value in _resource_options(submission.resources))
+    lines += (directive(name, value) for name, value in submission.options)
+    return tuple(lines)
+
+
+def _path(folder: str) -> str:
+    # sbatch replaces % in file names, and has no way to say it but doubling.
+    return folder.replace("%", "%%")
+
+
+def _resource_options(resources: Resources) -> Iterable[tuple[str, str]]:
+    if resources.replicas != 1:
+        raise SubmitRefusedError(
+            f"{resources.replicas} replicas were asked for, and this launcher runs one",
+            hint="Start the copies from the command itself, or launch several work units.",
+        )
+    yield "ntasks", "1"
+    yield "cpus-per-task", str(resources.cpus)
+    if resources.nodes is not None:
+        yield "nodes", str(resources.nodes)
+    if resources.memory_mib is not None:
+        yield "mem", f"{resources.memory_mib}M"
+    if resources.disk_mib is not None:
+        yield "tmp", f"{resources.disk_mib}M"
+    if resources.time_limit_minutes is not None:
+        yield "time", str(resources.time_limit_minutes)
+    gpu = ":".join(("gpu", *((resources.gpu_type,) if resources.gpu_type else ())))
+    gres = [f"{gpu}:{resources.gpus}"] if resources.gpus else []
+    gres += (f"{name}:{count}" for name, count in resources.gres)
+    if gres:
+        yield "gres", ",".join(gres)

@@ -1,0 +1,123 @@
+"""Container runtimes as pure functions: a job in, a command line out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from xmslurm_repro.cluster.words import Joined, Var, Word, Words
+from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
+from xmslurm_repro.model.work import Network
+
+INNER: tuple[Word, ...] = ("env", "-i", Words("xm_env"), Words("xm_argv"))
+"""How every command line ends, so that all runtimes give one environment."""
+
+_INNER_PATH = "/usr/local/bin:/usr/bin:/bin"
+"""Where ``env`` is looked for in the image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerJob:
+    """
+    What a runtime has to know beyond the variables that the job sets on its node.
+
+    Attributes:
+        workdir: Absolute path in the image.
+        network: What the command may reach.
+        has_code: Whether the code is a tree of its own, beside the one with base and packages.
+        image: Hexadecimal digits of the image manifest's SHA-256.
+        config: Likewise of the image config's.
+    """
+
+    workdir: str
+    network: Network
+    has_code: bool
+    image: str
+    config: str
+
+
+class Runtime(Protocol):
+    """
+    A container runtime on a cluster.
+
+    The command may use these variables of the job: ``xm_root`` and ``xm_code`` (trees),
+    ``xm_outputs``, ``xm_tmp``, ``xm_pycache`` and ``xm_private`` (folders to write to),
+    ``xm_env`` and ``xm_argv`` (arrays), ``xm_local`` (a private folder on the node).
+    """
+
+    @property
+    def name(self) -> str:
+        """As people and the configuration call it; also the name of its bash file."""
+        ...
+
+    @property
+    def probe(self) -> str:
+        """
+        Bash commands, run on the cluster, that print the version and end with 0 if a container
+        could be started there, or else say why not.
+        """
+        ...
+
+    def command(self, job: ContainerJob) -> tuple[Word, ...]:
+        """The command line that runs *job* hermetically."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bubblewrap:
+    """
+    ``bwrap`` on unpacked trees: no daemon, no root, about 35 ms.
+
+    Flags as of bubblewrap 0.4 (Debian 11); no newer one is used, so no ``--clearenv``.
+    """
+
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return "bubblewrap"
+
+    @property
+    def probe(self) -> str:
+        """Really starts something: user namespaces are often there and forbidden."""
+        return "bwrap --unshare-all --ro-bind / / --proc /proc --dev /dev true && bwrap --version"
+
+    def command(self, job: ContainerJob) -> tuple[Word, ...]:
+        """
+        The command line. Everything that can be unshared is; only the outputs, ``/tmp`` and the
+        bytecode cache can be written to.
+        """
+        network: tuple[Word, ...] = ()
+        if job.network is Network.HOST:
+            names = ("/etc/resolv.conf", "/etc/hosts")
+            binds = tuple(word for name in names for word in ("--ro-bind-try", name, name))
+            network = ("--share-net", *binds)
+        code: tuple[Word, ...] = ("--ro-bind", Var("xm_code"), CODE_DIR) if job.has_code else ()
+        return (
+            *("env", "-i", Joined((f"PATH={_INNER_PATH}:", Var("xm_path")))),
+            "bwrap",
+            "--unshare-all",
+            *("--hostname", "xm"),
+            "--die-with-parent",
+            "--new-session",
+            *("--cap-drop", "ALL"),
+            *("--ro-bind", Var("xm_root"), "/"),
+            *code,
+            *("--dev", "/dev"),
+            *("--proc", "/proc"),
+            *("--bind", Var("xm_tmp"), "/tmp"),  # noqa: S108 (the path inside the container)
+            *("--bind", Var("xm_outputs"), OUTPUTS_DIR),
+            *("--bind", Var("xm_pycache"), PYCACHE_DIR),
+            *("--bind", Var("xm_private"), f"{PYCACHE_DIR}{CODE_DIR}"),
+            *network,
+            *("--json-status-fd", "3"),
+            *("--chdir", job.workdir),
+            *self.options,
+            *INNER,
+        )
+
+
+def bind(source: str, target: str, *more: str) -> Joined:
+    """Write a ``type=bind`` mount of the folder in the variable *source*, as podman takes it."""
+    return Joined(("type=bind,src=", Var(source), "".join((f",dst={target}", *more))))

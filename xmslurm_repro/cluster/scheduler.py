@@ -1,0 +1,82 @@
+"""What decides when and where a job runs, as a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.ports.cluster import Submission
+
+JOB_NAME_PREFIX = "xmslurm-"
+
+
+class Answer(Enum):
+    """What a scheduler's reply to a submission means."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """A definite no, now and later."""
+    WAIT = "wait"
+    """A definite no for now: a limit is reached, or the controller is away."""
+    UNKNOWN = "unknown"
+    """It may have been accepted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobStatus:
+    """
+    One line of what a scheduler knows.
+
+    Attributes:
+        run_id: By the job's name and array index.
+        job_id: ``123`` or ``123_4``.
+        state: Translated.
+        word: The scheduler's own word for the state.
+        reason: Its reason, where it gives one.
+    """
+
+    run_id: RunId
+    job_id: str
+    state: RunState
+    word: str
+    reason: str | None = None
+
+
+class Scheduler(Protocol):
+    """
+    A scheduler on a cluster. What it does there is in its bash file, which defines
+
+    - ``scheduler_submit SCRIPT NAME TASKS LIMIT``: submit; print the job id.
+    - ``scheduler_find NAME``: print the job id of the job of that name, nothing if there is none;
+      1 if that cannot be known now.
+    - ``scheduler_states``: print what is known of all jobs, in a form for `parse_states`.
+    - ``scheduler_history NAMES``: likewise of jobs that `scheduler_states` forgot.
+    - ``scheduler_alive NAME TASK``: 0 if it is queued or running, 1 if not, 2 if unknown.
+    - ``scheduler_cancel ID…``: cancel; ids of ended jobs are no error.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name, and that of its bash file."""
+        ...
+
+    def directives(self, submission: Submission, *, folder: str) -> tuple[str, ...]:
+        """
+        The lines below ``#!`` that tell the scheduler what *submission* asks for; its own
+        output goes to *folder* on the cluster.
+
+        Raises:
+            SubmitRefusedError: If an option cannot be said, or is ours to set.
+        """
+        ...
+
+    def classify(self, exit_status: int, stderr: str) -> Answer:
+        """What a reply to ``scheduler_submit`` means. Pure."""
+        ...
+
+    def parse_states(self, output: str) -> Sequence[JobStatus]:
+        """Read what ``scheduler_states`` or ``scheduler_history`` printed; skip foreign jobs."""
+        ...

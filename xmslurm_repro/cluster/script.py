@@ -1,0 +1,104 @@
+"""The batch script: whole in itself, so that nothing can change what a queued job will run."""
+
+from __future__ import annotations
+
+import hashlib
+import shlex
+from collections.abc import Iterable, Sequence
+
+from xmslurm_repro.cluster.program import bash_text
+from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
+from xmslurm_repro.cluster.words import assign_array
+from xmslurm_repro.errors import ImageError
+from xmslurm_repro.model.image import Layer, LayerKind
+from xmslurm_repro.ports.cluster import Submission
+
+_DECOMPRESSORS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "tar": "cat"}
+
+
+def render_script(
+    submission: Submission,
+    *,
+    state_dir: str,
+    scheduler: str,
+    directives: Sequence[str],
+    runtime: Runtime,
+    index_sha256: str,
+    grace_seconds: int,
+    settings: Sequence[tuple[str, str]] = (),
+) -> str:
+    """
+    Write the batch script of *submission*.
+
+    Args:
+        submission: What to run.
+        state_dir: Absolute path on the cluster.
+        scheduler: Its name, for the job's facts.
+        directives: Lines for the scheduler.
+        runtime: What runs the container.
+        index_sha256: Of the task index that goes with it.
+        grace_seconds: How long the command may take to end once it was asked to.
+        settings: Further variables for the runtime's bash file.
+    """
+    image = submission.image
+    code = tuple(layer for layer in image.layers if layer.kind is LayerKind.CODE)
+    root = tuple(layer for layer in image.layers if layer.kind is not LayerKind.CODE)
+    job = ContainerJob(
+        workdir=submission.workdir,
+        network=submission.network,
+        has_code=bool(code),
+        image=image.manifest.digest.hex,
+        config=image.config.digest.hex,
+    )
+    values = (
+        ("xm_token", submission.token),
+        ("xm_task_count", str(len(submission.tasks))),
+        ("xm_index_sha256", index_sha256),
+        ("xm_state", state_dir),
+        ("xm_scheduler", scheduler),
+        ("xm_runtime", runtime.name),
+        ("xm_image", f"sha256:{job.image}"),
+        ("xm_config", f"sha256:{job.config}"),
+        ("xm_root_key", tree_key(root)),
+        ("xm_code_key", tree_key(code)),
+        ("xm_full_check", "1" if submission.full_check else "0"),
+        ("xm_grace_seconds", str(grace_seconds)),
+        *settings,
+    )
+    return "".join(
+        (
+            "#!/bin/bash\n",
+            *(f"{line}\n" for line in directives),
+            *(f"{name}={shlex.quote(value)}\n" for name, value in values),
+            assign_array("xm_root_layers", tuple(_layer_words(root))),
+            assign_array("xm_code_layers", tuple(_layer_words(code))),
+            "xm_build_command() {\n",
+            assign_array("xm_command", runtime.command(job), indent="    "),
+            "}\n\n",
+            bash_text(runtime.name),
+            "\n",
+            bash_text("job"),
+        )
+    )
+
+
+def tree_key(layers: Iterable[Layer]) -> str:
+    """Name the tree that *layers* make together; nothing for no layers."""
+    text = "".join(f"{layer.diff_id}\n" for layer in layers)
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def _layer_words(layers: Iterable[Layer]) -> Iterable[str]:
+    for layer in layers:
+        yield f"{layer.diff_id.hex} {layer.blob.digest.hex} {_decompressor(layer)}"
+
+
+def _decompressor(layer: Layer) -> str:
+    suffix = layer.blob.media_type.replace("+", ".").rpartition(".")[2]
+    try:
+        return _DECOMPRESSORS[suffix]
+    except KeyError:
+        raise ImageError(
+            f"layer {layer.title} has the media type {layer.blob.media_type}, "
+            "which we cannot unpack"
+        ) from None

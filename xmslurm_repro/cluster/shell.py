@@ -1,0 +1,265 @@
+"""A cluster at the end of a shell: every command goes through one transport."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from xmslurm_repro.cluster.delivery import deliver_blobs
+from xmslurm_repro.cluster.hello import Hello, check_program, say_hello
+from xmslurm_repro.cluster.observing import observe_runs
+from xmslurm_repro.cluster.program import (
+    compose,
+    inline_argv,
+    readable_lines,
+    run_program,
+)
+from xmslurm_repro.cluster.records import OutputRecord, read_outputs
+from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
+from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, Scheduler
+from xmslurm_repro.cluster.script import render_script
+from xmslurm_repro.cluster.submitting import Payload, Submitter
+from xmslurm_repro.cluster.tasks import encode_tasks
+from xmslurm_repro.errors import ClusterError, DigestMismatchError, NoRuntimeError, NotFoundError
+from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.run import RunId
+from xmslurm_repro.ports.clock import Clock
+from xmslurm_repro.ports.cluster import Fact, Observation, Submission
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore
+from xmslurm_repro.ports.transport import Transport
+
+_SCANCEL_IDS = 500
+"""Ids for one command, well below the limit on a command line's length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistryTarget:
+    """
+    Where jobs can pull images from.
+
+    Attributes:
+        repository: Host and path, such as ``registry.example:5000/lab/runs``.
+        is_insecure: Whether it speaks plain HTTP or shows a certificate that nobody vouches for.
+    """
+
+    repository: str
+    is_insecure: bool = False
+
+
+def default_runtimes() -> tuple[Runtime, ...]:
+    """The runtimes that are tried, in order, where the configuration names none."""
+    return (Bubblewrap(),)
+
+
+class ShellCluster:
+    """
+    A cluster, by what its login node's shell can do; see `ports.cluster.Cluster`.
+
+    Args:
+        name: As the configuration calls it.
+        transport: The way to a login node, or to this machine.
+        scheduler: What runs jobs there.
+        runtime: What runs containers; ``None`` to take the first that works there.
+        clock: To wait by.
+        state_dir: Folder on the cluster that the login node and jobs share; ``~`` is the home
+            there.
+        options: Options of every submission that does not set them itself.
+        registry: Where jobs can pull images from; ``None`` to send blobs.
+        patience_seconds: See `Submitter`.
+    """
+
+    def __init__(  # noqa: PLR0913 (a configured cluster has that many settings)
+        self,
+        name: str,
+        transport: Transport,
+        scheduler: Scheduler,
+        runtime: Runtime | None = None,
+        *,
+        clock: Clock,
+        state_dir: str = "~/.xmslurm",
+        options: Sequence[tuple[str, str]] = (),
+        registry: RegistryTarget | None = None,
+        patience_seconds: float = 600,
+    ) -> None:
+        self._name = name
+        self._transport = transport
+        self._scheduler = scheduler
+        self._runtimes = (runtime,) if runtime is not None else default_runtimes()
+        self._clock = clock
+        self._state_dir = state_dir
+        self._options = tuple(options)
+        self._registry = registry
+        self._patience_seconds = patience_seconds
+        self._hello: Hello | None = None
+
+    @property
+    def name(self) -> str:
+        """As the configuration calls it."""
+        return self._name
+
+    async def check(self) -> Sequence[Fact]:
+        """What a launch would need, and what is there. Tries every runtime."""
+        hello = await say_hello(
+            self._transport, self._scheduler, self._state_dir, self._runtimes, try_all=True
+        )
+        facts = [Fact(name="state folder", value=hello.state_dir, is_good=True)]
+        facts += (Fact(name="tool", value=f"no {tool}", is_good=False) for tool in hello.missing)
+        works = any(finding.works for finding in hello.runtimes)
+        facts += (
+            Fact(name=f"runtime {found.name}", value=found.said, is_good=found.works or works)
+            for found in hello.runtimes
+        )
+        done = await run_program(self._transport, check_program(self._scheduler), self._state_dir)
+        for line in done.stdout.decode("utf-8", "replace").splitlines():
+            word, name, good, *value = line.split(" ", 3)
+            if word == "fact":
+                facts.append(Fact(name=name, value="".join(value), is_good=good == "1"))
+        return tuple(facts)
+
+    async def _known(self) -> tuple[Hello, Runtime]:
+        """What the cluster told of itself, asked once, and the runtime to use."""
+        if self._hello is None:
+            self._hello = await say_hello(
+                self._transport, self._scheduler, self._state_dir, self._runtimes
+            )
+        hello = self._hello
+        if hello.missing:
+            raise ClusterError(
+                f"cluster `{self._name}` lacks {', '.join(hello.missing)}",
+                hint="They are part of every Linux distribution; ask whoever runs the cluster.",
+            )
+        working = {finding.name for finding in hello.runtimes if finding.works}
+        for runtime in self._runtimes:
+            if runtime.name in working:
+                return hello, runtime
+        self._hello = None
+        raise NoRuntimeError(
+            f"no container runtime works on cluster `{self._name}`",
+            hint="Ask for bubblewrap, podman, apptainer or charliecloud to be installed.",
+            details=tuple(f"{finding.name}: {finding.said}" for finding in hello.runtimes),
+        )
+
+    async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:
+        """Make the image's blobs available to jobs; move only what is missing."""
+        hello, _ = await self._known()
+        return await deliver_blobs(self._transport, hello.state_dir, image, blobs, progress)
+
+    async def submit(self, submission: Submission) -> str:
+        """Submit exactly once, however often it is called with the same token."""
+        hello, runtime = await self._known()
+        given = {name for name, _ in submission.options}
+        inherited = tuple((name, value) for name, value in self._options if name not in given)
+        submission = replace(submission, options=(*inherited, *submission.options))
+        folder = f"{hello.state_dir}/submit/{submission.token}"
+        table = encode_tasks(submission.tasks)
+        script = render_script(
+            submission,
+            state_dir=hello.state_dir,
+            scheduler=self._scheduler.name,
+            directives=self._scheduler.directives(submission, folder=folder),
+            runtime=runtime,
+            index_sha256=table.index_sha256,
+            grace_seconds=max(1, hello.kill_wait_seconds * 6 // 10),
+        )
+        payload = Payload(
+            token=submission.token,
+            script=script.encode("utf-8"),
+            table=table,
+            task_count=len(submission.tasks),
+            max_parallel_tasks=submission.max_parallel_tasks or 1,
+        )
+        return await self._submitter(hello.state_dir).submit(payload)
+
+    def _submitter(self, state_dir: str) -> Submitter:
+        return Submitter(
+            transport=self._transport,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            state_dir=state_dir,
+            patience_seconds=self._patience_seconds,
+        )
+
+    async def find(self, tokens: Sequence[str]) -> Mapping[str, str]:
+        """The job id of each submission that did arrive. Submits nothing."""
+        return await self._submitter(self._state_dir).find(tokens)
+
+    async def observe(self, runs: Mapping[RunId, str]) -> Mapping[RunId, Observation]:
+        """Where runs stand; one command for all, and a second for those that squeue forgot."""
+        return await observe_runs(self._transport, self._scheduler, self._state_dir, tuple(runs))
+
+    async def logs(
+        self, run_id: RunId, *, attempt: str | None, follow: bool
+    ) -> AsyncIterator[bytes]:
+        """What the command of a run printed; with *follow* until the run has ended."""
+        argv = inline_argv(
+            compose("common", self._scheduler.name, "logs"),
+            *(self._state_dir, f"{JOB_NAME_PREFIX}{run_id.token}", run_id.token),
+            *(str(run_id.task), attempt or "", "1" if follow else "0"),
+        )
+        stream = self._transport.stream(argv)
+        try:
+            async for chunk in stream:
+                yield chunk
+        finally:
+            # Closing it is what ends the command; leaving the loop does not.
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    async def fetch(self, run_id: RunId, attempt: str, path: str, target: BinaryIO) -> None:
+        """Copy one output file here, as its bytes are, checked against the attempt's list."""
+        record = await self._find_output(run_id, attempt, path)
+        argv = inline_argv(
+            compose("common", "fetch"),
+            *(self._state_dir, run_id.token, str(run_id.task), attempt, record.kind),
+            "".join(f"\\0{byte:03o}" for byte in record.raw_path),
+        )
+        hasher, size_bytes = hashlib.sha256(), 0
+        async for chunk in self._transport.stream(argv):
+            hasher.update(chunk)
+            size_bytes += len(chunk)
+            target.write(chunk)
+        if hasher.hexdigest() != record.sha256.hex:
+            raise DigestMismatchError(
+                f"output {path} of run {run_id}",
+                want=str(record.sha256),
+                got=f"sha256:{hasher.hexdigest()}",
+                size_bytes=size_bytes,
+            )
+
+    async def _find_output(self, run_id: RunId, attempt: str, path: str) -> OutputRecord:
+        where = f"attempt {attempt} of run {run_id}"
+        words = (run_id.token, str(run_id.task), attempt)
+        done = await run_program(
+            self._transport, compose("common", "outputs"), self._state_dir, *words
+        )
+        if done.exit_status != 0:
+            raise NotFoundError(
+                f"{where} left no list of outputs", details=readable_lines(done.stderr)
+            )
+        for record in read_outputs(done.stdout, where):
+            if record.path == path:
+                return record
+        raise NotFoundError(f"{where} left no output {path}")
+
+    async def cancel(self, job_ids: Sequence[str]) -> None:
+        """Cancel jobs. Idempotent; jobs that have ended are no error."""
+        for start in range(0, len(job_ids), _SCANCEL_IDS):
+            done = await run_program(
+                self._transport,
+                compose("common", self._scheduler.name, "cancel"),
+                self._state_dir,
+                *job_ids[start : start + _SCANCEL_IDS],
+            )
+            if done.exit_status != 0:
+                raise ClusterError(
+                    f"jobs on cluster `{self._name}` could not be cancelled",
+                    hint="Try again.",
+                    details=readable_lines(done.stderr),
+                )
+
+    async def close(self) -> None:
+        """Let go of the connection."""
+        await self._transport.close()
