@@ -72,6 +72,11 @@ class Temporary:
         with store_errors("write", self.path):
             self._file.write(data)
 
+    def flush(self) -> None:
+        """Let others see what was written; it is not safe on disk."""
+        with store_errors("write", self.path):
+            self._file.flush()
+
     def sync(self) -> None:
         """Return when what was written is safe on disk."""
         with store_errors("write", self.path):

@@ -1,0 +1,154 @@
+"""What was learnt at the last capture, so that this one need not read it again.
+
+Nothing here is ever trusted blindly: a damaged file is as good as none, and losing all of it
+costs time only.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from xmslurm_repro.errors import StoreError
+from xmslurm_repro.store.files import Temporary, make_folder, remove_stale
+from xmslurm_repro.store.hashing import blake3_hex
+
+_MAGIC = b"xmslurm-stat-cache/1\n"
+_RECORD = struct.Struct("<qqqQI32s32s")
+_COUNT = struct.Struct("<Q")
+NO_ID = bytes(32)
+"""Stands for a git object id that is not known."""
+
+RACY_MARGIN_NS = 2_000_000_000
+"""
+How much older than a capture a file must be for its stamps to prove that it did not change
+since. Two seconds is the coarsest clock of a file system in use (FAT), and makes up for one
+that is behind the clock of the cache's own file system.
+"""
+
+
+class Stamp(NamedTuple):
+    """What stat(2) says of a file or link; while it is the same, so are the bytes."""
+
+    mtime_ns: int
+    ctime_ns: int
+    size_bytes: int
+    inode: int
+    mode: int
+
+
+class Known(NamedTuple):
+    """
+    What is known of a file: its stamp, the BLAKE3 of its bytes, and the id that git would give
+    these bytes (padded to 32 bytes; `NO_ID` where nobody asked).
+    """
+
+    mtime_ns: int
+    ctime_ns: int
+    size_bytes: int
+    inode: int
+    mode: int
+    blake3: bytes
+    object_id: bytes
+
+
+def stamp(found: os.stat_result) -> Stamp:
+    """The stamp of a file."""
+    return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
+
+
+class StatCache:
+    """What is known of the files of one work tree, by path from its root."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.known: dict[bytes, Known] = _load(path)
+
+    def save(self, known: Mapping[bytes, Known], *, before_ns: int) -> None:
+        """
+        Remember *known* instead, but for files so new that they may change unseen.
+
+        Args:
+            known: By path.
+            before_ns: What the file system's clock said when the capture began.
+        """
+        limit = before_ns - RACY_MARGIN_NS
+        kept = {
+            path: record
+            for path, record in known.items()
+            if record.mtime_ns < limit and record.ctime_ns < limit
+        }
+        if kept == self.known:
+            return
+        body = _COUNT.pack(len(kept)) + b"".join(_RECORD.pack(*r) for r in kept.values())
+        save_checked(self._path, _MAGIC, body + b"\0".join(kept))
+
+
+def _load(path: Path) -> dict[bytes, Known]:
+    body = load_checked(path, _MAGIC)
+    if body is None:
+        return {}
+    (count,) = _COUNT.unpack_from(body)
+    end = _COUNT.size + count * _RECORD.size
+    records = map(Known._make, _RECORD.iter_unpack(body[_COUNT.size : end]))
+    return dict(zip(body[end:].split(b"\0"), records, strict=False))
+
+
+def now_ns(folder: Path) -> int:
+    """
+    What the clock of *folder*'s file system says, which stamps files; not this process's.
+
+    Raises:
+        StoreError: If no file can be made there.
+    """
+    make_folder(folder)
+    file = Temporary(folder)
+    try:
+        return file.path.stat().st_mtime_ns
+    finally:
+        file.discard()
+
+
+def cache_file(folder: Path, root: bytes, kind: str) -> Path:
+    """Where in *folder* to remember something about the work tree *root*."""
+    return folder / f"{blake3_hex(root)[:32]}.{kind}"
+
+
+def load_checked(path: Path, magic: bytes) -> bytes | None:
+    """The body of a file that `save_checked` wrote, or ``None`` if there is no whole one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    begin = len(magic) + 65
+    if not data.startswith(magic) or data[len(magic) : begin - 1] != _digits(data[begin:]):
+        return None
+    return data[begin:]
+
+
+def save_checked(path: Path, magic: bytes, body: bytes | None) -> None:
+    """
+    Let *path* hold *magic*, a digest and *body*; nothing happens for no body.
+
+    Not synced, and errors are no errors: losing it costs time only.
+    """
+    if body is None:
+        return
+    with suppress(OSError, StoreError):
+        make_folder(path.parent)
+        remove_stale(path.parent)
+        file = Temporary(path.parent)
+        try:
+            file.write(magic + _digits(body) + b"\n" + body)
+            file.flush()
+            file.publish(path)
+        finally:
+            file.discard()
+
+
+def _digits(body: bytes) -> bytes:
+    return blake3_hex(body).encode()

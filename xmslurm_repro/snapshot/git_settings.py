@@ -1,0 +1,270 @@
+"""What git's configuration says that matters to a capture, read by the library and remembered.
+
+The library costs 25 to 40 ms to import, so what it found is kept beside the stat cache, with the
+stamps of all files that it read. While these are untouched it is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+from xmslurm_repro.errors import FormatError
+from xmslurm_repro.model.canonical import Json, canonical_json
+from xmslurm_repro.model.reader import Reader
+from xmslurm_repro.snapshot.cache import load_checked, save_checked
+from xmslurm_repro.snapshot.repository import Repository
+
+if TYPE_CHECKING:
+    from dulwich.config import ConfigFile, StackedConfig
+
+_MAGIC = b"xmslurm-git-settings/1\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitSettings:
+    """
+    Settings of one repository.
+
+    Attributes:
+        excludes_file: ``core.excludesFile``, or where git looks by default.
+        ignore_case: ``core.ignoreCase``.
+        file_mode: ``core.fileMode``: whether exec bits in the work tree mean something to git.
+        hash_name: ``sha1`` or ``sha256``.
+        work_tree: ``core.worktree``, where it is set.
+        remotes: Name to URL, without credentials.
+    """
+
+    excludes_file: str | None
+    ignore_case: bool = False
+    file_mode: bool = True
+    hash_name: str = "sha1"
+    work_tree: str | None = None
+    remotes: tuple[tuple[str, str], ...] = ()
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON; the inverse of `from_json`."""
+        return {
+            "excludes_file": self.excludes_file,
+            "ignore_case": self.ignore_case,
+            "file_mode": self.file_mode,
+            "hash_name": self.hash_name,
+            "work_tree": self.work_tree,
+            "remotes": dict(self.remotes),
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> GitSettings:
+        """Read what `to_json` wrote."""
+        excludes, work_tree = reader.maybe("excludes_file"), reader.maybe("work_tree")
+        return cls(
+            excludes_file=excludes.text() if excludes else None,
+            ignore_case=reader.field("ignore_case").value is True,
+            file_mode=reader.field("file_mode").value is True,
+            hash_name=reader.field("hash_name").text(),
+            work_tree=work_tree.text() if work_tree else None,
+            remotes=tuple(sorted(reader.field("remotes").text_map().items())),
+        )
+
+
+def read_settings(
+    repository: Repository, environment: Mapping[str, str], cache_file: Path
+) -> GitSettings:
+    """
+    The settings that git itself would use in *repository*.
+
+    Args:
+        repository: Whose.
+        environment: Of which HOME, XDG_CONFIG_HOME, GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM and
+            GIT_CONFIG_NOSYSTEM matter, as in git(1).
+        cache_file: Where to remember them.
+
+    Raises:
+        FormatError: If a configuration file is damaged.
+    """
+    paths = _config_paths(repository, environment)
+    known = _remembered(cache_file, paths)
+    if known is not None:
+        return known
+    included: list[str] = []
+    before = _stamps([*paths])
+    config = _load(paths, included)
+    settings = _extract(config, environment)
+    conditional = any(section[0].lower() == b"includeif" for section in config.sections())
+    if not conditional:
+        document: Json = {
+            "files": [[path, stamp] for path, stamp in [*before, *_stamps(included)]],
+            "settings": settings.to_json(),
+        }
+        save_checked(cache_file, _MAGIC, _json_or_nothing(document))
+    return settings
+
+
+def _json_or_nothing(document: Json) -> bytes | None:
+    try:
+        return canonical_json(document)
+    except ValueError:
+        # A path that is not UTF-8: ask again next time.
+        return None
+
+
+def _remembered(cache_file: Path, paths: list[str]) -> GitSettings | None:
+    body = load_checked(cache_file, _MAGIC)
+    if body is None:
+        return None
+    try:
+        reader = Reader.of_json(body, str(cache_file))
+        files: list[list[Json]] = reader.field("files").value
+        settings = GitSettings.from_json(reader.field("settings"))
+    except FormatError:
+        return None
+    names = [str(path) for path, _ in files]
+    if names[: len(paths)] != paths or files != [[*pair] for pair in _stamps(names)]:
+        return None
+    return settings
+
+
+def _stamps(paths: Iterable[str]) -> list[tuple[str, Json]]:
+    return [(path, _stamp(path)) for path in paths]
+
+
+def _stamp(path: str) -> Json:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    # As text: JSON numbers end at 2**53.
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+
+
+def _config_paths(repository: Repository, environment: Mapping[str, str]) -> list[str]:
+    """Every file that git would read, the one that wins first."""
+    paths = [
+        os.fsdecode(os.path.join(repository.git_dir, b"config.worktree")),
+        os.fsdecode(os.path.join(repository.common_dir, b"config")),
+    ]
+    if environment.get("GIT_CONFIG_GLOBAL") is not None:
+        paths.append(environment["GIT_CONFIG_GLOBAL"])
+    else:
+        home = environment.get("HOME")
+        paths += [os.path.join(home, ".gitconfig")] if home else []
+        paths += [os.path.join(folder, "config") for folder in _user_folder(environment)]
+    if environment.get("GIT_CONFIG_SYSTEM") is not None:
+        paths.append(environment["GIT_CONFIG_SYSTEM"])
+    elif environment.get("GIT_CONFIG_NOSYSTEM", "").lower() not in {"1", "true", "yes", "on"}:
+        paths.append("/etc/gitconfig")
+    return paths
+
+
+def _user_folder(environment: Mapping[str, str]) -> list[str]:
+    """``$XDG_CONFIG_HOME/git``, if there is a home at all."""
+    xdg, home = environment.get("XDG_CONFIG_HOME"), environment.get("HOME")
+    if xdg:
+        return [os.path.join(xdg, "git")]
+    return [os.path.join(home, ".config", "git")] if home else []
+
+
+def _load(paths: list[str], included: list[str]) -> StackedConfig:
+    from dulwich.config import ConfigFile, StackedConfig  # noqa: PLC0415 (costs 25 ms)
+
+    def open_included(path: str | os.PathLike[str]) -> IO[bytes]:
+        included.append(os.fspath(path))
+        return open(path, "rb")
+
+    files: list[ConfigFile] = []
+    for path in paths:
+        try:
+            files.append(ConfigFile.from_path(path, file_opener=open_included))
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except (ValueError, OSError) as error:
+            raise FormatError(
+                f"{path}: cannot be read as a configuration of git: {error}",
+                hint="Run `git config --list` to see what git makes of it.",
+            ) from error
+    # A repository without its own extension does not read the first of them.
+    if files and files[0].path == paths[0]:
+        shared = StackedConfig(files[1:])
+        if not _flag(shared, "extensions", "worktreeConfig", default=False):
+            return shared
+    return StackedConfig(files)
+
+
+def _extract(config: StackedConfig, environment: Mapping[str, str]) -> GitSettings:
+    excludes = _text(config, "core", "excludesFile")
+    if excludes is None:
+        default = [os.path.join(folder, "ignore") for folder in _user_folder(environment)]
+        excludes = default[0] if default else None
+    elif excludes.startswith("~"):
+        excludes = _expanded(excludes, environment)
+    return GitSettings(
+        excludes_file=excludes,
+        ignore_case=_flag(config, "core", "ignoreCase", default=False),
+        file_mode=_flag(config, "core", "fileMode", default=True),
+        hash_name=(_text(config, "extensions", "objectFormat") or "sha1").lower(),
+        work_tree=_text(config, "core", "worktree"),
+        remotes=tuple(sorted(_remotes(config).items())),
+    )
+
+
+def _expanded(path: str, environment: Mapping[str, str]) -> str:
+    home = environment.get("HOME")
+    if path.startswith("~/") and home:
+        return os.path.join(home, path[2:])
+    try:
+        return str(Path(path).expanduser())
+    except RuntimeError:
+        # A user that this machine does not know; git ignores the setting then.
+        return path
+
+
+def _text(config: StackedConfig, section: str, name: str) -> str | None:
+    try:
+        return os.fsdecode(config.get((section.encode(),), name.encode()))
+    except KeyError:
+        return None
+
+
+def _flag(config: StackedConfig, section: str, name: str, *, default: bool) -> bool:
+    value = _text(config, section, name)
+    if value is None:
+        return default
+    return value.lower() not in {"false", "no", "off", "0", ""}
+
+
+def _remotes(config: StackedConfig) -> dict[str, str]:
+    remotes: dict[str, str] = {}
+    for section in config.sections():
+        if len(section) == 2 and section[0].lower() == b"remote":
+            try:
+                url = config.get(section, b"url")
+            except KeyError:
+                continue
+            name = section[1].decode("utf-8", "backslashreplace")
+            remotes[name] = without_credentials(url.decode("utf-8", "backslashreplace"))
+    return remotes
+
+
+def without_credentials(url: str) -> str:
+    """
+    A remote's URL without what must not be recorded: passwords, tokens, queries.
+
+    A user name is kept for SSH, where it is part of the address and no secret; with HTTP it
+    may be a token. ``host:path`` and paths are returned as they are.
+    """
+    if "://" not in url:
+        return url
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        # Such as a bracket without its pair: we cannot tell what is secret in it.
+        return f"{url.partition('://')[0]}://…"
+    login, at, host = parts.netloc.rpartition("@")
+    user = login.partition(":")[0]
+    is_ssh = parts.scheme in {"ssh", "git+ssh", "ssh+git"}
+    kept = f"{user}@{host}" if at and user and is_ssh else host
+    return urlunsplit((parts.scheme, kept, parts.path, "", ""))

@@ -1,0 +1,108 @@
+"""What HEAD's commit holds, read by the library and remembered until HEAD moves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from xmslurm_repro.errors import FormatError
+from xmslurm_repro.snapshot.cache import load_checked, save_checked
+from xmslurm_repro.snapshot.index import Index
+from xmslurm_repro.snapshot.repository import Repository
+
+_ROOT_MAGIC = b"xmslurm-head/1\n"
+_TREE_MAGIC = b"xmslurm-head-tree/1\n"
+
+HeadTree = dict[bytes, tuple[int, bytes]]
+"""Mode and object id of every file, link and submodule of a commit, by path."""
+
+
+def head_tree(repository: Repository, commit: str, index: Index, cache_file: Path) -> HeadTree:
+    """
+    What *commit* holds.
+
+    Where git noted in the index that it equals the commit's tree, the index is the answer and
+    no object is read; so it is after every commit until something is staged.
+
+    Args:
+        repository: Where the commit is.
+        commit: Its id in hexadecimal.
+        index: The repository's.
+        cache_file: Where to remember, without its last suffix.
+
+    Raises:
+        FormatError: If objects are missing or damaged.
+    """
+    tree = _root_tree(repository, commit, cache_file.with_suffix(".head"))
+    if index.tree == bytes.fromhex(tree) and not index.unmerged:
+        return {path: (entry.mode, entry.object_id) for path, entry in index.entries.items()}
+    return _entries(repository, tree, cache_file.with_suffix(".tree"))
+
+
+def _root_tree(repository: Repository, commit: str, cache_file: Path) -> str:
+    body = load_checked(cache_file, _ROOT_MAGIC)
+    if body is not None:
+        known_commit, _, tree = body.decode("ascii").partition(" ")
+        if known_commit == commit:
+            return tree
+    tree = _read_root_tree(repository, commit)
+    save_checked(cache_file, _ROOT_MAGIC, f"{commit} {tree}".encode())
+    return tree
+
+
+def _entries(repository: Repository, tree: str, cache_file: Path) -> HeadTree:
+    body = load_checked(cache_file, _TREE_MAGIC)
+    if body is not None and body.startswith(tree.encode()):
+        records = body.split(b"\0")[1:-1]
+        return {path: _known(mode, digits) for mode, digits, path in map(_words, records)}
+    found = _read_entries(repository, tree)
+    records = [b"%o %s %s\0" % (mode, oid.hex().encode(), p) for p, (mode, oid) in found.items()]
+    save_checked(cache_file, _TREE_MAGIC, tree.encode() + b"\0" + b"".join(records))
+    return found
+
+
+def _words(record: bytes) -> list[bytes]:
+    return record.split(b" ", 2)
+
+
+def _known(mode: bytes, digits: bytes) -> tuple[int, bytes]:
+    return int(mode, 8), bytes.fromhex(digits.decode("ascii"))
+
+
+def _read_root_tree(repository: Repository, commit: str) -> str:
+    from dulwich.objects import Commit, ObjectID  # noqa: PLC0415 (costs 40 ms)
+    from dulwich.repo import Repo  # noqa: PLC0415
+
+    try:
+        with Repo(os.fsdecode(repository.root)) as repo:
+            found = repo.object_store[ObjectID(commit.encode())]
+    except Exception as error:
+        raise _unreadable(repository, f"commit {commit}", error) from error
+    if not isinstance(found, Commit):
+        raise _unreadable(repository, f"commit {commit}", ValueError("it is no commit"))
+    tree: bytes = found.tree
+    return tree.decode("ascii")
+
+
+def _read_entries(repository: Repository, tree: str) -> HeadTree:
+    from dulwich.objects import ObjectID  # noqa: PLC0415 (costs 40 ms)
+    from dulwich.repo import Repo  # noqa: PLC0415
+
+    entries: HeadTree = {}
+    try:
+        with Repo(os.fsdecode(repository.root)) as repo:
+            contents = repo.object_store.iter_tree_contents(ObjectID(tree.encode()), max_depth=None)
+            for entry in contents:
+                if entry.path is not None and entry.mode is not None and entry.sha is not None:
+                    entries[entry.path] = entry.mode, bytes.fromhex(entry.sha.decode("ascii"))
+    except Exception as error:
+        raise _unreadable(repository, f"tree {tree}", error) from error
+    return entries
+
+
+def _unreadable(repository: Repository, what: str, error: Exception) -> FormatError:
+    # The library raises a dozen unrelated types here, from KeyError to zlib.error.
+    return FormatError(
+        f"{os.fsdecode(repository.git_dir)}: cannot read {what}: {error!r}",
+        hint="Run `git fsck` in the repository; a partial clone may need `git fetch` first.",
+    )

@@ -1,0 +1,194 @@
+"""git's index, read by its format (gitformat-index(5)), versions 2 to 4.
+
+Own code because it is read at every launch: twelve times as fast as the library's, which also
+cannot read a sparse index. Nothing is ever written.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from xmslurm_repro.errors import FormatError
+
+FOLDER = 0o040000
+GITLINK = 0o160000
+
+_EXTENDED = 0x4000
+_SKIP_WORKTREE = 0x4000
+_STAGE = 0x3000
+_NAME_LENGTH = 0x0FFF
+
+
+class IndexEntry(NamedTuple):
+    """One entry; times in seconds and nanoseconds, 32 bits of each number only."""
+
+    ctime_s: int
+    ctime_ns: int
+    mtime_s: int
+    mtime_ns: int
+    dev: int
+    ino: int
+    mode: int
+    uid: int
+    gid: int
+    size_bytes: int
+    object_id: bytes
+    flags: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Index:
+    """
+    What git tracks.
+
+    Attributes:
+        entries: By path. Of a path with conflicts, one of its stages.
+        folders: Every folder that has a tracked path somewhere below it.
+        unmerged: Paths with conflicts.
+        absent: Paths and, in a sparse index, folders that a sparse checkout leaves out.
+        tree: The object id of the tree that the whole index equals, where git noted it.
+        mtime_ns: When the index was written.
+    """
+
+    entries: dict[bytes, IndexEntry] = field(default_factory=dict)
+    folders: frozenset[bytes] = frozenset()
+    unmerged: frozenset[bytes] = frozenset()
+    absent: frozenset[bytes] = frozenset()
+    tree: bytes | None = None
+    mtime_ns: int = 0
+
+
+def read_index(path: bytes, *, id_bytes: int = 20) -> Index:
+    """
+    Read the index file *path*; one that is not there is empty.
+
+    Args:
+        path: Such as ``.git/index``.
+        id_bytes: The size of object ids: 20 for SHA-1, 32 for SHA-256.
+
+    Raises:
+        FormatError: If it is no index, or split in two (``core.splitIndex``).
+        OSError: If it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+            data = file.read()
+    except FileNotFoundError:
+        return Index()
+    try:
+        return _parse(data, mtime_ns, id_bytes)
+    except (struct.error, ValueError, IndexError) as error:
+        raise FormatError(
+            f"{os.fsdecode(path)}: not an index of git: {error}",
+            hint="Run `git status`; if git reads it, report this with the index file.",
+        ) from error
+
+
+def _parse(data: bytes, mtime_ns: int, id_bytes: int) -> Index:
+    magic, version, count = struct.unpack_from(">4sII", data)
+    if magic != b"DIRC" or version not in {2, 3, 4}:
+        raise ValueError(f"it begins with {data[:8]!r}")
+    entries: dict[bytes, IndexEntry] = {}
+    unmerged: set[bytes] = set()
+    absent: set[bytes] = set()
+    end = 12
+    for path, entry, extended, behind in _entries(data, count, version, id_bytes):
+        end = behind
+        if extended & _SKIP_WORKTREE:
+            absent.add(path.rstrip(b"/"))
+        if entry.mode == FOLDER:
+            continue
+        if entry.flags & _STAGE:
+            unmerged.add(path)
+        entries[path] = entry
+    tree = _extensions(data, end, id_bytes)
+    return Index(
+        entries=entries,
+        folders=_folders(entries),
+        unmerged=frozenset(unmerged),
+        absent=frozenset(absent),
+        tree=tree,
+        mtime_ns=mtime_ns,
+    )
+
+
+def _entries(
+    data: bytes, count: int, version: int, id_bytes: int
+) -> Iterator[tuple[bytes, IndexEntry, int, int]]:
+    layout = struct.Struct(f">10I{id_bytes}sH")
+    fixed, at, path = layout.size, 12, b""
+    for _ in range(count):
+        entry = IndexEntry._make(layout.unpack_from(data, at))
+        begin, extended = at + fixed, 0
+        if entry.flags & _EXTENDED:
+            extended = data[begin] << 8 | data[begin + 1]
+            begin += 2
+        if version == 4:
+            dropped, begin = _varint(data, begin)
+            end = data.index(b"\0", begin)
+            path = path[: len(path) - dropped] + data[begin:end]
+            at = end + 1
+        else:
+            length = entry.flags & _NAME_LENGTH
+            end = begin + length if length < _NAME_LENGTH else data.index(b"\0", begin)
+            path = data[begin:end]
+            # One to eight NULs, up to a multiple of eight from the entry's start.
+            at += (end - at + 8) & ~7
+        yield path, entry, extended, at
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """The offset encoding of pack files: each continuation adds one before shifting."""
+    byte = data[at]
+    value = byte & 0x7F
+    while byte & 0x80:
+        at += 1
+        byte = data[at]
+        value = ((value + 1) << 7) | (byte & 0x7F)
+    return value, at + 1
+
+
+def _folders(paths: dict[bytes, IndexEntry]) -> frozenset[bytes]:
+    folders: set[bytes] = set()
+    last = b""
+    for path in paths:
+        folder = path.rpartition(b"/")[0]
+        if folder == last:
+            continue
+        last = folder
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    return frozenset(folders)
+
+
+def _extensions(data: bytes, at: int, id_bytes: int) -> bytes | None:
+    tree = None
+    while at + 8 <= len(data) - id_bytes:
+        name, size = struct.unpack_from(">4sI", data, at)
+        body = data[at + 8 : at + 8 + size]
+        if name == b"TREE":
+            tree = _cached_tree(body, id_bytes)
+        elif name == b"link":
+            raise FormatError(
+                "the repository's index is split in two (core.splitIndex), which we cannot read",
+                hint="Run `git update-index --no-split-index`.",
+            )
+        elif name != b"sdir" and not name[:1].isupper():
+            raise ValueError(f"it needs the extension {name!r}")
+        at += 8 + size
+    return tree
+
+
+def _cached_tree(body: bytes, id_bytes: int) -> bytes | None:
+    """The root's object id, unless an entry below it changed since it was noted."""
+    path, _, rest = body.partition(b"\0")
+    counts, _, rest = rest.partition(b"\n")
+    if path or counts.split(b" ")[0].startswith(b"-"):
+        return None
+    return rest[:id_bytes]

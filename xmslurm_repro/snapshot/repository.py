@@ -1,0 +1,164 @@
+"""Where a git repository is, and what its HEAD names. Reads a few small files, imports nothing.
+
+By gitrepository-layout(5). What is rare (reftable, a HEAD that is a link) goes to the library.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from xmslurm_repro.errors import FormatError, NoRepositoryError
+
+_MAX_SYMBOLIC_REFS = 5
+_BRANCHES = "refs/heads/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """
+    A work tree and its git folders, as paths of bytes.
+
+    Attributes:
+        root: The folder that holds ``.git``.
+        git_dir: What is this work tree's own: HEAD, index.
+        common_dir: What linked work trees share: refs, objects, config. Often the same.
+    """
+
+    root: bytes
+    git_dir: bytes
+    common_dir: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Head:
+    """The branch that HEAD names (``None`` when detached) and its commit (``None``: unborn)."""
+
+    branch: str | None
+    commit: str | None
+
+
+def find_work_tree(start: Path) -> Path:
+    """
+    The root of the git work tree that holds the folder *start*.
+
+    Raises:
+        NoRepositoryError: If there is none.
+    """
+    return Path(os.fsdecode(find_repository(start).root))
+
+
+def find_repository(start: Path) -> Repository:
+    """
+    The repository whose work tree holds the folder *start*.
+
+    Raises:
+        NoRepositoryError: If there is none.
+    """
+    folder = start.resolve()
+    for candidate in (folder, *folder.parents):
+        found = repository_at(os.fsencode(candidate))
+        if found is not None:
+            return found
+    raise NoRepositoryError(
+        f"{folder} is in no git repository",
+        hint="Run `git init` and commit once, or pass `--no-git` to capture the folder as it is.",
+    )
+
+
+def repository_at(root: bytes) -> Repository | None:
+    """The repository whose work tree's root is *root*, or ``None`` if it is no such root."""
+    dot_git = os.path.join(root, b".git")
+    if os.path.isdir(dot_git):
+        git_dir = dot_git
+    else:
+        content = _read(dot_git)
+        if content is None or not content.startswith(b"gitdir: "):
+            return None
+        git_dir = os.path.normpath(os.path.join(root, content[8:].rstrip(b"\r\n")))
+    common = _read(os.path.join(git_dir, b"commondir"))
+    common_dir = git_dir
+    if common is not None:
+        common_dir = os.path.normpath(os.path.join(git_dir, common.rstrip(b"\r\n")))
+    is_repository = (
+        os.path.lexists(os.path.join(git_dir, b"HEAD"))
+        and os.path.isdir(os.path.join(common_dir, b"objects"))
+        and os.path.isdir(os.path.join(common_dir, b"refs"))
+    )
+    if not is_repository:
+        return None
+    return Repository(root=root, git_dir=git_dir, common_dir=common_dir)
+
+
+def read_head(repository: Repository) -> Head:
+    """
+    What HEAD names now.
+
+    Raises:
+        FormatError: If HEAD or a ref is damaged.
+    """
+    path = os.path.join(repository.git_dir, b"HEAD")
+    is_unusual = os.path.islink(path) or os.path.isdir(
+        os.path.join(repository.common_dir, b"reftable")
+    )
+    if is_unusual:
+        return _ask_library(repository)
+    content = (_read(path) or b"").strip()
+    if not content.startswith(b"ref:"):
+        return Head(branch=None, commit=_commit_id(content, path))
+    ref = content[4:].strip()
+    return Head(branch=_branch(ref), commit=_resolve(repository, ref))
+
+
+def _resolve(repository: Repository, ref: bytes) -> str | None:
+    for _ in range(_MAX_SYMBOLIC_REFS):
+        path = os.path.join(repository.common_dir, ref)
+        content = _read(path)
+        if content is None:
+            return _packed(repository, ref)
+        content = content.strip()
+        if not content.startswith(b"ref:"):
+            return _commit_id(content, path)
+        ref = content[4:].strip()
+    raise FormatError(f"{os.fsdecode(repository.git_dir)}: HEAD leads through too many refs")
+
+
+def _packed(repository: Repository, ref: bytes) -> str | None:
+    path = os.path.join(repository.common_dir, b"packed-refs")
+    ending = b" " + ref
+    for line in (_read(path) or b"").splitlines():
+        if line.endswith(ending) and not line.startswith((b"#", b"^")):
+            return _commit_id(line[: -len(ending)], path)
+    return None
+
+
+def _commit_id(content: bytes, path: bytes) -> str:
+    digits = content.decode("ascii", "replace")
+    if len(digits) not in {40, 64} or not set(digits) <= set("0123456789abcdef"):
+        raise FormatError(
+            f"{os.fsdecode(path)}: expected a commit id, found {digits[:80]!r}",
+            hint="Run `git fsck` in the repository.",
+        )
+    return digits
+
+
+def _branch(ref: bytes) -> str:
+    return ref.decode("utf-8", "backslashreplace").removeprefix(_BRANCHES)
+
+
+def _ask_library(repository: Repository) -> Head:
+    from dulwich.repo import Repo  # noqa: PLC0415 (costs 40 ms)
+
+    with Repo(os.fsdecode(repository.root)) as repo:
+        chain, commit = repo.refs.follow(b"HEAD")  # type: ignore[arg-type]
+    branch = _branch(chain[-1]) if len(chain) > 1 else None
+    return Head(branch=branch, commit=commit.decode("ascii") if commit else None)
+
+
+def _read(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None

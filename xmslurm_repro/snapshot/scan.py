@@ -1,0 +1,245 @@
+"""What belongs to a work tree: tracked files that are there, and untracked ones not ignored.
+
+The same files as ``git ls-files --cached --others --exclude-standard``, less the deleted, plus
+what is in submodules and nested repositories; found in one walk that looks at each file once.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xmslurm_repro.snapshot.cache import Stamp, cache_file, stamp
+from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
+from xmslurm_repro.snapshot.ignore import IgnoreRules
+from xmslurm_repro.snapshot.index import GITLINK, Index, read_index
+from xmslurm_repro.snapshot.repository import Head, Repository, read_head, repository_at
+
+_ID_BYTES = {"sha1": 20, "sha256": 32}
+
+Chain = tuple[tuple[int, IgnoreRules], ...]
+"""Rules that apply in a folder, nearest first, each with the length of its folder's path."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Part:
+    """
+    The files of one repository: the work tree itself, a submodule or a nested repository.
+
+    Attributes:
+        prefix: Its path in the work tree with a final slash; empty for the work tree itself.
+        repository: ``None`` for a folder that is in no repository.
+        is_tracked: Whether it is a submodule, or the work tree itself.
+        files: Files and links by path from the work tree's root.
+    """
+
+    prefix: bytes
+    repository: Repository | None
+    settings: GitSettings
+    head: Head
+    index: Index
+    is_tracked: bool = True
+    files: dict[bytes, Stamp] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class Scan:
+    """
+    What a walk found.
+
+    Attributes:
+        parts: The work tree first, then what is nested in it.
+        skipped: Paths left out, with the reason.
+        unreadable: Paths that cannot be captured, with the reason.
+        vanished: Folders and files that went away meanwhile.
+    """
+
+    parts: list[Part] = field(default_factory=list)
+    skipped: dict[bytes, str] = field(default_factory=dict)
+    unreadable: dict[bytes, str] = field(default_factory=dict)
+    vanished: set[bytes] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitAccess:
+    """Where settings come from and are remembered."""
+
+    environment: Mapping[str, str]
+    cache_dir: Path
+
+    def part(self, repository: Repository, prefix: bytes, *, is_tracked: bool = True) -> Part:
+        """Read what git knows of a repository."""
+        remembered = cache_file(self.cache_dir, repository.root, "git")
+        settings = read_settings(repository, self.environment, remembered)
+        index_path = os.path.join(repository.git_dir, b"index")
+        return Part(
+            prefix=prefix,
+            repository=repository,
+            settings=settings,
+            head=read_head(repository),
+            index=read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20)),
+            is_tracked=is_tracked,
+        )
+
+
+def scan_work_tree(root: bytes, first: Part, access: GitAccess) -> Scan:
+    """
+    Walk the folder *root*; links are never followed.
+
+    Args:
+        root: Absolute path.
+        first: The part that *root* itself is.
+        access: For the repositories below it.
+
+    Raises:
+        FormatError: If a repository's index or configuration cannot be read.
+    """
+    scan = Scan()
+    waiting = [first]
+    while waiting:
+        part = waiting.pop()
+        scan.parts.append(part)
+        _PartScan(root, part, scan, access, waiting).run()
+    scan.parts.sort(key=lambda part: part.prefix)
+    return scan
+
+
+class _PartScan:
+    """The walk through one repository. Folders that are others' go to *waiting*."""
+
+    def __init__(
+        self, root: bytes, part: Part, scan: Scan, access: GitAccess, waiting: list[Part]
+    ) -> None:
+        self._root = root
+        self._part = part
+        self._scan = scan
+        self._access = access
+        self._waiting = waiting
+        self._cut = len(part.prefix)
+        self._tracked = part.index.entries
+        self._folders: list[tuple[bytes, bool, Chain]] = []
+
+    def run(self) -> None:
+        self._folders.append((self._part.prefix, False, self._outer_rules()))
+        while self._folders:
+            prefix, is_ignored, chain = self._folders.pop()
+            place = os.path.join(self._root, prefix)
+            try:
+                with os.scandir(place) as found:
+                    entries = list(found)
+            except (FileNotFoundError, NotADirectoryError):
+                self._scan.vanished.add(prefix)
+            except OSError as error:
+                self._scan.unreadable[prefix] = error.strerror or str(error)
+            else:
+                self._folder(prefix, entries, chain, is_ignored=is_ignored)
+
+    def _folder(
+        self, prefix: bytes, entries: list[os.DirEntry[bytes]], chain: Chain, *, is_ignored: bool
+    ) -> None:
+        cut = self._cut
+        for entry in entries:
+            if entry.name == b".gitignore" and not is_ignored:
+                chain = self._own_rules(prefix, entry) + chain
+        for entry in entries:
+            name = entry.name
+            if name == b".git":
+                continue
+            path = prefix + name
+            known = self._tracked.get(path[cut:])
+            try:
+                if entry.is_dir(follow_symlinks=False):
+                    is_submodule = known is not None and known.mode == GITLINK
+                    self._subfolder(path, name, chain, is_submodule, is_ignored)
+                elif known is not None:
+                    self._take(path, entry, is_tracked=True)
+                elif not is_ignored and not _is_ignored(chain, path, name, is_folder=False):
+                    self._take(path, entry, is_tracked=False)
+            except FileNotFoundError:
+                self._scan.vanished.add(path)
+            except OSError as error:
+                self._scan.unreadable[path] = error.strerror or str(error)
+
+    def _subfolder(
+        self, path: bytes, name: bytes, chain: Chain, is_submodule: bool, is_ignored: bool
+    ) -> None:
+        if is_submodule:
+            repository = repository_at(os.path.join(self._root, path))
+            if repository is None:
+                self._scan.skipped[path] = "the submodule is not checked out"
+            else:
+                self._waiting.append(self._access.part(repository, path + b"/"))
+            return
+        is_ignored = is_ignored or _is_ignored(chain, path, name, is_folder=True)
+        if path[self._cut :] not in self._part.index.folders:
+            if is_ignored:
+                return
+            repository = repository_at(os.path.join(self._root, path))
+            if repository is not None:
+                nested = self._access.part(repository, path + b"/", is_tracked=False)
+                self._waiting.append(nested)
+                return
+        self._folders.append((path + b"/", is_ignored, chain))
+
+    def _take(self, path: bytes, entry: os.DirEntry[bytes], *, is_tracked: bool) -> None:
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode) or stat.S_ISLNK(found.st_mode):
+            self._part.files[path] = stamp(found)
+        elif is_tracked:
+            self._scan.unreadable[path] = f"git tracks it, but it is {_kind(found.st_mode)}"
+        else:
+            self._scan.skipped[path] = f"it is {_kind(found.st_mode)}"
+
+    def _own_rules(self, prefix: bytes, entry: os.DirEntry[bytes]) -> Chain:
+        # A .gitignore that is a link is not read, as git does not since 2.32.
+        if not entry.is_file(follow_symlinks=False):
+            return ()
+        return self._rules(os.path.join(self._root, prefix, b".gitignore"), len(prefix))
+
+    def _outer_rules(self) -> Chain:
+        repository, excludes_file = self._part.repository, self._part.settings.excludes_file
+        if repository is None:
+            return ()
+        chain = self._rules(os.path.join(repository.common_dir, b"info", b"exclude"), self._cut)
+        if excludes_file:
+            place = os.path.join(repository.root, os.fsencode(excludes_file))
+            chain += self._rules(place, self._cut)
+        return chain
+
+    def _rules(self, place: bytes, cut: int) -> Chain:
+        # An unreadable .gitignore is reported when its bytes are to be captured.
+        try:
+            with open(place, "rb") as file:
+                text = file.read()
+        except OSError:
+            return ()
+        return ((cut, IgnoreRules(text, ignore_case=self._part.settings.ignore_case)),)
+
+
+def _is_ignored(chain: Chain, path: bytes, name: bytes, *, is_folder: bool) -> bool:
+    for cut, rules in chain:
+        decision = rules.decide(path[cut:], name, is_folder=is_folder)
+        if decision is not None:
+            return decision
+    return False
+
+
+def _kind(mode: int) -> str:
+    kinds = {
+        stat.S_IFIFO: "a FIFO",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+        stat.S_IFDIR: "a folder",
+    }
+    return kinds.get(stat.S_IFMT(mode), "no regular file")
+
+
+def all_files(scan: Scan) -> Iterator[tuple[Part, bytes, Stamp]]:
+    """Every file and link with the part that it belongs to."""
+    for part in scan.parts:
+        for path, found in part.files.items():
+            yield part, path, found
