@@ -72,9 +72,9 @@ class LayerWriter:
             self._diff.update(raw)
         self._blob.write(struct.pack("<II", crc, size & 0xFFFFFFFF))
 
-    def commit(self) -> tuple[Digest, Descriptor]:
-        """End the tar and keep the blob; return the DiffID and the blob's descriptor."""
-        self.write(END)
+    def commit(self, *, end: bytes = END) -> tuple[Digest, Descriptor]:
+        """End the tar with *end*, keep the blob; return the DiffID and the blob's descriptor."""
+        self.write(end)
         self._end_member()
         digest, size_bytes = self._blob.commit()
         blob = Descriptor(media_type=MEDIA_TYPE_LAYER_GZIP, digest=digest, size_bytes=size_bytes)

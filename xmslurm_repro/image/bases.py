@@ -1,0 +1,112 @@
+"""All base images that this machine knows or can reach, behind the port `BaseSource`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from xmslurm_repro.image.base import BASE_PREFIX, check_base_name, read_base, resolve_base
+from xmslurm_repro.image.create import create_base
+from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
+from xmslurm_repro.model.image import BaseImage, Descriptor
+from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.store import BlobStore
+
+Pull = Callable[[str, Progress], Descriptor]
+"""Fetches all blobs that a registry's reference names; returns the image manifest's (or the
+index's) descriptor."""
+
+
+class Bases:
+    """Finds base images and brings them into the local store."""
+
+    def __init__(
+        self,
+        blobs: BlobStore,
+        pull: Pull,
+        *,
+        work_dir: Path,
+        cache_dir: Path | None,
+        architecture: str | None = None,
+        docker_host: str | None = None,
+    ) -> None:
+        """
+        Keep bases in *blobs*.
+
+        Args:
+            blobs: Where bases are kept.
+            pull: Fetches from registries.
+            work_dir: For large temporary files.
+            cache_dir: Remembers what bases offer.
+            architecture: What bases have to be for, as OCI says it; ``None`` for anything, and
+                amd64 where there is a choice.
+            docker_host: URL of the Docker engine; ``None`` for the usual socket.
+        """
+        self._blobs = blobs
+        self._pull = pull
+        self._work_dir = work_dir
+        self._cache_dir = cache_dir
+        self._architecture = architecture
+        self._docker_host = docker_host
+
+    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+        """Resolve *reference* once; see `image.base.resolve_base` for its forms and errors."""
+        return resolve_base(
+            reference,
+            self._blobs,
+            lambda wanted: self._pull(wanted, progress),
+            work_dir=self._work_dir,
+            cache_dir=self._cache_dir,
+            architecture=self._architecture,
+            docker_host=self._docker_host,
+            progress=progress,
+        )
+
+    def create(
+        self,
+        *,
+        name: str,
+        suite: str,
+        packages: Sequence[str],
+        mirror: str | None,
+        progress: Progress,
+    ) -> BaseImage:
+        """Make a base from Debian packages; see `image.create.create_base`."""
+        manifest = create_base(
+            name=name,
+            suite=suite,
+            packages=packages,
+            architecture=self._architecture,
+            mirror=mirror,
+            blobs=self._blobs,
+            work_dir=self._work_dir,
+            progress=progress,
+        )
+        return read_base(
+            name,
+            manifest,
+            self._blobs,
+            self._architecture or DEFAULT_ARCHITECTURE,
+            cache_dir=self._cache_dir,
+            progress=progress,
+        )
+
+    def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
+        """
+        Resolve *reference* and call it *name* from now on.
+
+        Raises:
+            UsageError: If *name* could be taken for a registry's reference.
+        """
+        check_base_name(name)
+        base = self.resolve(reference, progress=progress)
+        self._blobs.set_ref(BASE_PREFIX + name, base.manifest)
+        return base
+
+    def names(self) -> dict[str, Descriptor]:
+        """Local bases by name, sorted."""
+        return {
+            name.removeprefix(BASE_PREFIX): found
+            for name, found in self._blobs.refs().items()
+            if name.startswith(BASE_PREFIX)
+        }
