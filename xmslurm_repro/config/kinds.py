@@ -165,6 +165,7 @@ def option(value: Any, place: Place) -> str | None:
 
 
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_RESOURCE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VARIABLE_NAME = re.compile(r"[^=\0]+")
 
 
@@ -172,6 +173,12 @@ def option_name(name: str) -> None:
     """Refuse what is no long option's name without dashes."""
     if not _OPTION_NAME.fullmatch(name):
         raise KindError("a long option's name without dashes before it")
+
+
+def resource_name(name: str) -> None:
+    """Refuse what no kind of resource can be called."""
+    if not _RESOURCE_NAME.fullmatch(name):
+        raise KindError("a name of letters, digits and underscores")
 
 
 def variable_name(name: str) -> None:

@@ -18,6 +18,14 @@ from xmslurm_repro.config.settings import (
 )
 from xmslurm_repro.model.work import Network, Resources
 
+_GIT_VARIABLES = (
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_NOSYSTEM",
+    "GIT_CONFIG_SYSTEM",
+    "HOME",
+    "XDG_CONFIG_HOME",
+)
+
 _Values = dict[tuple[str, ...], Found]
 
 
@@ -64,6 +72,7 @@ def load_settings(
         resources=_resources(values),
         network=Network(_value(values, "defaults", "network") or Network.NONE.value),
         ssh_agent=environ.get("SSH_AUTH_SOCK") or None,
+        git_environment={name: environ[name] for name in _GIT_VARIABLES if name in environ},
         files=tuple(file for file in files if file.is_file()),
     )
 
@@ -110,6 +119,7 @@ def _cluster(name: str, values: _Values) -> ClusterSettings:
         runtime=get("runtime", "auto"),
         runtime_options=table("runtime_options"),
         registry=get("registry"),
+        gpu_types=table("gpu_types"),
         options=table("options"),
         env=table("env"),
     )

@@ -40,6 +40,7 @@ _CLUSTER: Mapping[str, Node] = {
     "runtime": kinds.choice(*RUNTIMES),
     "runtime_options": Named(check_name=kinds.option_name, each=kinds.option),
     "registry": kinds.text,
+    "gpu_types": Named(check_name=kinds.resource_name, each=kinds.text),
     "options": Named(check_name=kinds.option_name, each=kinds.option),
     "env": Named(check_name=kinds.variable_name, each=kinds.any_text),
 }

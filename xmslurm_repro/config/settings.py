@@ -32,6 +32,7 @@ class ClusterSettings:
         runtime_options: Further options of the runtime, by name; an empty value is a flag.
         registry: A repository's name, to which images are pushed and from which the cluster
             pulls; ``None``: images are sent over the connection.
+        gpu_types: What the cluster calls a GPU in ``gres``, by the name that launch scripts use.
         options: What each submission is told (``partition``, ``account``); an empty value is a
             flag.
         env: Variables that every job on it gets.
@@ -51,6 +52,7 @@ class ClusterSettings:
     runtime: str = "auto"
     runtime_options: tuple[tuple[str, str], ...] = ()
     registry: str | None = None
+    gpu_types: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
 
@@ -96,6 +98,7 @@ class Settings:
         files: The configuration files that were read, the weakest first.
         ssh_agent: The agent's socket, or ``None``.
         user_home: The user's home folder.
+        git_environment: The variables that say where git's own configuration is.
     """
 
     home: Path
@@ -114,6 +117,7 @@ class Settings:
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
     ssh_agent: str | None = None
+    git_environment: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def cluster(self, name: str | None) -> ClusterSettings:

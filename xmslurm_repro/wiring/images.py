@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +18,10 @@ from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
 
 if TYPE_CHECKING:
+    from xmslurm_repro.image.bases import Bases
     from xmslurm_repro.image.registry import RegistryClient
     from xmslurm_repro.lock.source import Locks
     from xmslurm_repro.transport.http import Http
-
-_BASE_PREFIX = "base/"
 
 
 class Connections:
@@ -65,6 +64,7 @@ class Snapshots:
 
     store: ObjectStore
     cache_dir: Path
+    git_environment: Mapping[str, str]
 
     def find_work_tree(self, start: Path) -> Path:
         """See `Snapshotter`."""
@@ -85,6 +85,7 @@ class Snapshots:
             allow_unborn=allow_unborn,
             allow_no_repository=allow_no_repository,
             progress=progress,
+            environment=self.git_environment,
         )
 
     def tree(self, root: Digest) -> Tree:
@@ -94,29 +95,24 @@ class Snapshots:
         return StoredTree(self.store, root)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bases:
+class LazyBases:
     """A `BaseSource` over the local store, registries, layouts and Docker engines."""
 
-    blobs: BlobStore
-    cache_dir: Path
-    connections: Connections
+    def __init__(self, connections: Connections, *, blobs: BlobStore, cache_dir: Path) -> None:
+        self._connections, self._blobs, self._cache_dir = connections, blobs, cache_dir
+
+    @cached_property
+    def _bases(self) -> Bases:
+        from xmslurm_repro.image.bases import Bases
+
+        def pull(reference: str, progress: Progress) -> Descriptor:
+            return self._connections.registry.pull(reference, self._blobs, progress=progress)
+
+        return Bases(self._blobs, pull, work_dir=self._cache_dir, cache_dir=self._cache_dir)
 
     def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
         """See `BaseSource`."""
-        from xmslurm_repro.image.base import resolve_base
-
-        def pull(name: str) -> Descriptor:
-            return self.connections.registry.pull(name, self.blobs, progress=progress)
-
-        return resolve_base(
-            reference,
-            self.blobs,
-            pull,
-            work_dir=self.cache_dir,
-            cache_dir=self.cache_dir,
-            progress=progress,
-        )
+        return self._bases.resolve(reference, progress=progress)
 
     def create(
         self,
@@ -128,32 +124,17 @@ class Bases:
         progress: Progress,
     ) -> BaseImage:
         """See `BaseSource`."""
-        from xmslurm_repro.image.create import create_base
-
-        return create_base(
-            name=name,
-            suite=suite,
-            packages=packages,
-            architecture=None,
-            blobs=self.blobs,
-            work_dir=self.cache_dir,
-            mirror=mirror,
-            progress=progress,
+        return self._bases.create(
+            name=name, suite=suite, packages=packages, mirror=mirror, progress=progress
         )
 
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
         """See `BaseSource`."""
-        found = self.resolve(reference, progress=progress)
-        self.blobs.set_ref(_BASE_PREFIX + name, found.manifest)
-        return found
+        return self._bases.add(name=name, reference=reference, progress=progress)
 
     def names(self) -> dict[str, Descriptor]:
         """See `BaseSource`."""
-        return {
-            ref.removeprefix(_BASE_PREFIX): descriptor
-            for ref, descriptor in self.blobs.refs().items()
-            if ref.startswith(_BASE_PREFIX)
-        }
+        return self._bases.names()
 
 
 class LazyLocks:
@@ -219,16 +200,15 @@ class LazyBuilder:
         return Builder(self.blobs, self.cache_dir).build(recipe, base, tree, progress)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistryPublisher:
-    """A `Publisher` that pushes to registries."""
+class LazyPublisher:
+    """A `Publisher` whose client is imported when it is first asked."""
 
-    blobs: BlobStore
-    connections: Connections
+    def __init__(self, connections: Connections, *, blobs: BlobStore) -> None:
+        self._connections, self._blobs = connections, blobs
 
     def publish(self, image: Image, repository: str, *, progress: Progress) -> int:
         """See `Publisher`."""
-        report = self.connections.registry.push(
-            image.manifest, self.blobs, repository, progress=progress
-        )
-        return report.moved_bytes
+        from xmslurm_repro.image.registry_publisher import RegistryPublisher
+
+        publisher = RegistryPublisher(client=self._connections.registry, blobs=self._blobs)
+        return publisher.publish(image, repository, progress=progress)

@@ -14,11 +14,11 @@ from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.objects import DiskObjectStore
 from xmslurm_repro.wiring.clusters import Ask, Sites
 from xmslurm_repro.wiring.images import (
-    Bases,
     Connections,
+    LazyBases,
     LazyBuilder,
     LazyLocks,
-    RegistryPublisher,
+    LazyPublisher,
     Snapshots,
 )
 from xmslurm_repro.wiring.system import RandomIds, SystemClock
@@ -49,12 +49,16 @@ async def open_tools(
         yield Tools(
             store=store,
             blobs=blobs,
-            snapshots=Snapshots(store=store, cache_dir=cache / "snapshots"),
-            bases=Bases(blobs=blobs, cache_dir=cache / "bases", connections=connections),
+            snapshots=Snapshots(
+                store=store,
+                cache_dir=cache / "snapshots",
+                git_environment=settings.git_environment,
+            ),
+            bases=LazyBases(connections, blobs=blobs, cache_dir=cache / "bases"),
             locks=locks,
             builder=LazyBuilder(blobs=blobs, cache_dir=cache / "layers"),
             fresh_builder=LazyBuilder(blobs=blobs, cache_dir=None),
-            publisher=RegistryPublisher(blobs=blobs, connections=connections),
+            publisher=LazyPublisher(connections, blobs=blobs),
             record=record,
             site=sites.site,
             defaults=Defaults(

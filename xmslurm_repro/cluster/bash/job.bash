@@ -170,8 +170,9 @@ xm_unpack() {
     [[ ${got%% *} == "$2" ]] || { xm_say "blob sha256:$2 is damaged"; return 1; }
     rm -rf -- "$new" "$fifo"
     mkdir -p "$new" && mkfifo "$fifo" || return 1
-    # Device nodes cannot be made by users, and every runtime brings its own /dev.
-    tar -x -p --no-same-owner --delay-directory-restore --warning=no-timestamp --anchored \
+    # Device nodes cannot be made by users, and every runtime brings its own /dev. -B: reads from
+    # a FIFO may be short.
+    tar -x -p -B --no-same-owner --delay-directory-restore --warning=no-timestamp --anchored \
         --exclude='dev/*' --exclude='./dev/*' -C "$new" -f "$fifo" &
     tar=$!
     got=$($3 <"$blob" | tee -p "$fifo" | sha256sum)
