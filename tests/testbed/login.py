@@ -106,6 +106,7 @@ UsePAM no
 PasswordAuthentication no
 KbdInteractiveAuthentication no
 PermitRootLogin no
+AllowUsers {" ".join(USERS)}
 Subsystem sftp internal-sftp
 SetEnv {given} {MARK}={self._servers.root}
 """)

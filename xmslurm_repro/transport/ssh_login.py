@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import asyncssh
 
-from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError, ReproError
+from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError
 from xmslurm_repro.transport.ssh_link import Link
 
 if TYPE_CHECKING:
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _OWN_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
 _SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 _KEEPALIVE_COUNT = 3
+
+# After the kinds of the trusted keys, all others: so a host that has none of the trusted kind
+# shows a key that we can name, instead of hanging up.
+_HOST_KEY_KINDS = "+ssh-ed25519,ecdsa-sha2-*,rsa-sha2-*"
 _PASSWORD_ATTEMPTS = 3
 
 
@@ -129,6 +133,7 @@ async def _open(
             config=_config_files(endpoint),
             client_factory=lambda: client,
             known_hosts=keys,
+            server_host_key_algs=() if told.config.get("HostKeyAlgorithms") else _HOST_KEY_KINDS,
             client_keys=_identity_files(endpoint) or (),
             ignore_encrypted=True,
             agent_path=agent or "",
@@ -139,7 +144,7 @@ async def _open(
             keepalive_interval=endpoint.keepalive_seconds,
             keepalive_count_max=_KEEPALIVE_COUNT,
         )
-    except (asyncssh.HostKeyNotVerifiable, asyncssh.KeyExchangeFailed) as error:
+    except asyncssh.HostKeyNotVerifiable as error:
         raise client.explain(error) from error
     except (asyncssh.KeyImportError, asyncssh.ConfigParseError, ValueError) as error:
         raise ConfigError(f"cannot log in to {endpoint}: {error}") from error
@@ -282,18 +287,11 @@ class _Client(asyncssh.SSHClient):
         """Asked when the host's certificate is signed by nobody we trust."""
         return self.validate_host_public_key(host, addr, port, key)
 
-    def explain(self, error: asyncssh.DisconnectError) -> ReproError:
+    def explain(self, error: asyncssh.HostKeyNotVerifiable) -> HostKeyError:
         """Why the host was not accepted."""
         where = self._endpoint
         if self._offered is None:
-            if "host key" not in error.reason.lower():
-                return ConnectionLostError(
-                    f"cannot log in to {where}: {error.reason}", may_have_run=False
-                )
-            return HostKeyError(
-                f"{where} has no key of the kind that is trusted for it: {error.reason}",
-                hint="Ask the site which keys its host has now, and trust one of those.",
-            )
+            return HostKeyError(f"{where} cannot prove who it is: {error.reason}")
         key = self._offered
         line = key.export_public_key().decode().strip()
         details = [f"offered: {key.get_fingerprint()} ({key.get_algorithm()})", f"key: {line}"]

@@ -51,23 +51,27 @@ def checked_words(argv: Sequence[str]) -> tuple[str, ...]:
     return words
 
 
-def remote_line(argv: Sequence[str]) -> str:
+def remote_line(argv: Sequence[str], run: str = 'exec "$@"') -> str:
     """
-    The line that makes any login shell (sh, csh, fish) print `MARK` and become exactly *argv*.
+    The line that makes any login shell (sh, csh, fish) print `MARK` and then run *argv*.
 
     Words that are not UTF-8 arrive as Python reads them from the system (``surrogateescape``)
     and leave as the same bytes. The line itself is ASCII.
+
+    Args:
+        argv: The command.
+        run: What a POSIX shell shall do with it; it stands between single quotes.
 
     Raises:
         UsageError: If it is longer than a host can take.
     """
     words = checked_words(argv)
-    begin = f"echo {MARK.decode().rstrip()};exec"
+    script = f"echo {MARK.decode().rstrip()};{run}"
     if all(_PLAIN_WORD.fullmatch(word) and "!" not in word for word in words):
-        line = f"exec /bin/sh -c '{begin} \"$@\"' sh {shlex.join(words)}"
+        line = f"exec /bin/sh -c '{script}' sh {shlex.join(words)}"
     else:
-        script = f"{begin} {shlex.join(words)}".encode("utf-8", "surrogateescape")
-        coded = base64.b64encode(script).decode()
+        setting = f"set -- {shlex.join(words)};{script}".encode("utf-8", "surrogateescape")
+        coded = base64.b64encode(setting).decode()
         line = f"exec /bin/sh -c 'eval \"$(echo {coded}|base64 -d)\"'"
     if len(line) > _MAX_LINE_BYTES:
         raise UsageError(
