@@ -21,7 +21,7 @@ numbers first: another GPU reorders sums, a driver brings other kernels, other C
 pick other code."""
 
 _EVERY_RUN = frozenset(
-    {"attempt", "boot_id", "hostname", "job_id", "node", "pid", "restart_count", "scratch", "user"}
+    {"attempt", "boot_id", "format", "hostname", "node", "restart_count", "started_at"}
 )
 """Facts that differ from run to run and explain nothing."""
 
