@@ -61,7 +61,8 @@ def wheel(
     lines = {}
     for path, data in contents.items():
         encoded = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        lines[path] = f"{path},sha256={encoded},{len(data)}"
+        quoted = f'"{path}"' if "," in path else path
+        lines[path] = f"{quoted},sha256={encoded},{len(data)}"
     lines[f"{info}/RECORD"] = f"{info}/RECORD,,"
     for path, line in (record or {}).items():
         if line is None:
