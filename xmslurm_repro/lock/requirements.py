@@ -18,6 +18,7 @@ from packaging.utils import canonicalize_name
 from xmslurm_repro.errors import FormatError, LockUnpinnedError
 from xmslurm_repro.lock.project import inside, parent, read_text
 from xmslurm_repro.ports.store import Tree
+from xmslurm_repro.transport.http_messages import public_url
 
 _INDEX_OPTIONS = {
     "-i": "--index-url",
@@ -30,6 +31,7 @@ _INDEX_OPTIONS = {
 _HARMLESS = frozenset(
     {"--require-hashes", "--prefer-binary", "--only-binary", "--no-binary", "--pre"}
 )
+_VCS = re.compile(r"(?:git|hg|svn|bzr)\+")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -132,7 +134,10 @@ def _read_option(
     elif name in {"-c", "--constraint"}:
         return  # a lock has no use for bounds
     elif name in {"-e", "--editable"} and values:
-        found.directories.append(_inside(parent(path), _bare_path(values[0]), where))
+        if _VCS.match(values[0]):
+            unpinned.append(f"{where}: {public_url(values[0])}")
+        else:
+            found.directories.append(_inside(parent(path), _bare_path(values[0]), where))
     elif name in _INDEX_OPTIONS:
         found.index_options.append((_INDEX_OPTIONS[name], *values))
     elif name not in _HARMLESS:
@@ -147,6 +152,9 @@ def _read_requirement(
     if _is_path(text):
         found.directories.append(_inside(parent(path), _bare_path(text), where))
         return
+    if _VCS.match(text):
+        unpinned.append(f"{where}: {public_url(text)}")
+        return
     try:
         requirement = Requirement(text)
     except InvalidRequirement as error:
@@ -156,7 +164,8 @@ def _read_requirement(
     usable = frozenset(value for value in hashes if _SHA256.fullmatch(value))
     version = _exact_version(requirement)
     if not usable or (version is None and requirement.url is None):
-        unpinned.append(f"{where}: {requirement}")
+        url = f" @ {public_url(requirement.url)}" if requirement.url else ""
+        unpinned.append(f"{where}: {requirement.name}{url or requirement.specifier}")
         return
     pin = Pin(
         name=canonicalize_name(requirement.name),

@@ -82,6 +82,8 @@ def machine(target: Target) -> str:
 def _platforms(target: Target) -> Iterator[str]:
     libc, major, minor = target.libc
     arch = machine(target)
+    # First, as in packaging 26: a wheel that was built for no other platform was built here.
+    yield f"linux_{arch}"
     if libc == "glibc":
         oldest = _OLDEST_MINOR_GLIBC.get(arch, _OLDEST_MINOR_GLIBC_ELSEWHERE)
         for step in range(minor, oldest - 1, -1):
@@ -92,4 +94,3 @@ def _platforms(target: Target) -> Iterator[str]:
     elif libc == "musl":
         for step in range(minor, -1, -1):
             yield f"musllinux_{major}_{step}_{arch}"
-    yield f"linux_{arch}"

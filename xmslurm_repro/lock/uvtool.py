@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,6 +69,8 @@ def compile_requirements(
     """
     words = ["pip", "compile", "--no-deps", "--universal", "--no-build", "--generate-hashes"]
     words += ["--no-header", "--python-version", python, "--format", "pylock.toml", "wanted.in"]
+    # uv insists on some interpreter, although a universal answer does not depend on it.
+    words += ["--python", sys.executable]
     with tempfile.TemporaryDirectory(prefix="xmslurm-uv-") as place:
         text = "".join(f"{line}\n" for line in lines)
         _lay_out(Path(place), {**(config or {}), "wanted.in": text.encode()})

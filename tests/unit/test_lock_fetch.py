@@ -1,0 +1,197 @@
+"""Locks: bringing wheels into the blob store, from wherever they are, and only the right ones."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.support.loopback import Reply, serve
+from tests.support.wheels import Index, artifact, make_wheel
+from xmslurm_repro.errors import FetchError
+from xmslurm_repro.lock.fetch import fetch_artifacts
+from xmslurm_repro.lock.source import Locks
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.ports.progress import SilentProgress
+from xmslurm_repro.store.memory import MemoryObjectStore
+from xmslurm_repro.store.memory_blobs import MemoryBlobStore
+from xmslurm_repro.transport.http import Http
+
+ALPHA, BETA = "alpha-1.0-py3-none-any.whl", "beta-2.0-py3-none-any.whl"
+WHEELS = {ALPHA: make_wheel("alpha"), BETA: make_wheel("beta", "2.0")}
+
+
+class Watch:
+    """A progress that remembers."""
+
+    def __init__(self) -> None:
+        self.total: int | None = -1
+        self.done = self.finished = 0
+
+    def start(self, label: str, *, total: int | None = None, unit: str = "bytes") -> Watch:
+        del label, unit
+        self.total = total
+        return self
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def fetch(*artifacts, blobs=None, **options) -> MemoryBlobStore:
+    blobs = MemoryBlobStore() if blobs is None else blobs
+    door = Http(user_agent="test", attempts=2, backoff_seconds=0.01)
+    fetch_artifacts(artifacts, blobs=blobs, http=door, **options)
+    return blobs
+
+
+def wanted(name: str, url: str | None = None):
+    return artifact(name, WHEELS[name], url=url)
+
+
+def test_wheels_come_from_the_urls_of_the_lock() -> None:
+    watch = Watch()
+    with serve(Index(WHEELS)) as server:
+        both = [wanted(name, f"{server.url}/files/{name}") for name in WHEELS]
+        blobs = fetch(*both, progress=watch)
+
+    assert list(WHEELS.values()) == [blobs.get(one.sha256) for one in both]
+    total = sum(map(len, WHEELS.values()))
+    assert (total, total, 1) == (watch.total, watch.done, watch.finished)
+
+
+def test_what_is_there_is_not_fetched_again() -> None:
+    blobs = MemoryBlobStore()
+    blobs.put(WHEELS[ALPHA])
+    with serve(Index(WHEELS)) as server:
+        fetch(wanted(ALPHA, f"{server.url}/files/{ALPHA}"), blobs=blobs, index_urls=[server.url])
+
+    assert [] == server.requests
+
+
+def test_a_wheelhouse_comes_before_the_network(tmp_path: Path) -> None:
+    (tmp_path / ALPHA).write_bytes(WHEELS[ALPHA])
+    with serve(Index(WHEELS)) as server:
+        one = wanted(ALPHA, f"{server.url}/files/{ALPHA}")
+        blobs = fetch(one, wheelhouses=[tmp_path / "gone", tmp_path])
+
+    assert blobs.has(one.sha256)
+    assert [] == server.requests
+
+
+def test_another_file_of_the_same_name_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / ALPHA).write_bytes(make_wheel("alpha", content="# patched here"))
+    with serve(Index(WHEELS)) as server:
+        one = wanted(ALPHA, f"{server.url}/files/{ALPHA}")
+        blobs = fetch(one, wheelhouses=[tmp_path])
+
+    assert WHEELS[ALPHA] == blobs.get(one.sha256)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"has_json": False}, {"has_hashes": False}, {"has_json": False, "has_hashes": False}],
+)
+def test_a_mirror_is_asked_when_the_lock_names_a_place_that_is_gone(options) -> None:
+    with serve(lambda _: Reply(status=404)) as gone, serve(Index(WHEELS, **options)) as mirror:
+        one = wanted(ALPHA, f"{gone.url}/files/{ALPHA}")
+        blobs = fetch(one, index_urls=[f"{gone.url}/simple", f"{mirror.url}/simple/"])
+
+    assert WHEELS[ALPHA] == blobs.get(one.sha256)
+
+
+def test_a_lock_without_urls_needs_only_an_index() -> None:
+    with serve(Index(WHEELS)) as mirror:
+        blobs = fetch(wanted(BETA), index_urls=[f"{mirror.url}/simple"])
+
+    assert blobs.has(wanted(BETA).sha256)
+
+
+def test_a_wheel_of_the_snapshot_comes_from_the_store() -> None:
+    store = MemoryObjectStore()
+    digest = store.put(WHEELS[ALPHA])
+    one = wanted(ALPHA, str(digest))
+
+    assert WHEELS[ALPHA] == fetch(one, store=store).get(one.sha256)
+
+
+def test_an_index_with_a_password_is_shown_it_and_so_are_its_files() -> None:
+    secret = "Basic " + base64.b64encode(b"me@site:s3cret").decode()
+    with serve(Index(WHEELS, login=secret)) as server:
+        index = server.url.replace("//", "//me%40site:s3cret@") + "/simple"
+        blobs = fetch(
+            wanted(ALPHA, f"{server.url}/files/{ALPHA}"), wanted(BETA), index_urls=[index]
+        )
+
+    assert blobs.has(wanted(ALPHA).sha256)
+    assert blobs.has(wanted(BETA).sha256)
+
+
+def test_a_password_is_shown_to_its_own_host_only() -> None:
+    with serve(Index({})) as private, serve(Index(WHEELS)) as public:
+        index = private.url.replace("//", "//me:s3cret@") + "/simple"
+        fetch(wanted(ALPHA, f"{public.url}/files/{ALPHA}"), index_urls=[index])
+
+    assert [None] == [request.headers.get("authorization") for request in public.requests]
+
+
+def test_every_failure_is_told_with_its_reason_and_no_secret(tmp_path: Path) -> None:
+    (tmp_path / BETA).write_bytes(b"damaged")
+    with serve(Index({ALPHA: b"other bytes"})) as server:
+        index = server.url.replace("//", "//me:s3cret@") + "/simple"
+        with pytest.raises(FetchError) as caught:
+            fetch(
+                wanted(ALPHA, f"{server.url}/files/{ALPHA}?token=abc"),
+                wanted(BETA),
+                index_urls=[index],
+                wheelhouses=[tmp_path],
+            )
+
+    error = caught.value
+    assert "cannot fetch 2 packages: alpha, beta" == error.message
+    text = "\n".join(error.details)
+    assert f"{ALPHA}: {server.url}/files/{ALPHA}: expected {wanted(ALPHA).sha256}, got" in text
+    assert f"{BETA}: {tmp_path / BETA}: expected" in text
+    assert f"{BETA}: {server.url}/simple: has no {BETA} with that hash" in text
+    assert "s3cret" not in text
+    assert "abc" not in text
+
+
+def test_nothing_to_ask_is_said() -> None:
+    with pytest.raises(FetchError) as caught:
+        fetch(wanted(ALPHA))
+
+    assert (f"{ALPHA}: the lock names no URL, and no index is configured",) == caught.value.details
+
+
+def test_what_was_fetched_is_kept_when_something_else_fails() -> None:
+    blobs = MemoryBlobStore()
+    with serve(Index({ALPHA: WHEELS[ALPHA]})) as server, pytest.raises(FetchError):
+        fetch(*(wanted(name, f"{server.url}/files/{name}") for name in WHEELS), blobs=blobs)
+
+    assert [wanted(ALPHA).sha256] == list(blobs.digests())
+
+
+def test_a_damaged_wheel_leaves_nothing_behind() -> None:
+    blobs = MemoryBlobStore()
+    with serve(Index({ALPHA: WHEELS[ALPHA][:-1]})) as server, pytest.raises(FetchError):
+        fetch(wanted(ALPHA, f"{server.url}/files/{ALPHA}"), blobs=blobs)
+
+    assert [] == list(blobs.digests())
+
+
+def test_the_mechanism_serves_the_port(tmp_path: Path) -> None:
+    with serve(Index(WHEELS)) as server:
+        locks = Locks(
+            store=MemoryObjectStore(),
+            blobs=MemoryBlobStore(),
+            http=Http(user_agent="test"),
+            cache_dir=tmp_path,
+            index_urls=(f"{server.url}/simple",),
+        )
+        locks.fetch([wanted(ALPHA)], progress=SilentProgress())
+
+    assert locks.blobs.has(Digest.sha256(wanted(ALPHA).sha256.hex))
