@@ -71,11 +71,12 @@ def make_cli(base_home: Path, tmp_path: Path) -> MakeCli:
                 path.write_bytes(data)
         make_project(folder, {"main.py": "print('hello')\n"} if files is None else files)
         cli = Cli(folder=folder, home=home)
-        if config:
-            file = tmp_path / f"config{count}" / "xmslurm-repro" / "config.toml"
-            file.parent.mkdir(parents=True)
-            file.write_text(config)
-            cli.env["XDG_CONFIG_HOME"] = str(file.parent.parent)
+        file = tmp_path / f"config{count}" / "xmslurm-repro" / "config.toml"
+        file.parent.mkdir(parents=True)
+        # Layers are unpacked once for all tests, as they are for all experiments of a user.
+        local = f'[clusters.local]\nscheduler = "local"\nstate_dir = "{base_home / "local"}"\n'
+        file.write_text(config or local)
+        cli.env["XDG_CONFIG_HOME"] = str(file.parent.parent)
         return cli
 
     return make
