@@ -22,10 +22,12 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from xmslurm_repro.errors import FormatError, NoWheelError
-from xmslurm_repro.lock.target import marker_environment, wheel_tags
+from xmslurm_repro.lock.target import machine, marker_environment, wheel_tags
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Target
 from xmslurm_repro.transport.http_messages import public_url
+
+_SHOWN_WHEELS = 2
 
 Source: TypeAlias = PackageVcs | PackageDirectory | PackageArchive | PackageSdist | PackageWheel
 
@@ -104,7 +106,7 @@ def select(lock: Pylock, target: Target, where: str) -> Selection:
         elif isinstance(source, PackageWheel | PackageArchive) and _fits(source, tags):
             files.append(_pinned(package, source, where))
         else:
-            found = _describe(package, source)
+            found = _describe(package, source, tags, machine(target))
             unusable.append(Unusable(name=package.name, version=version, found=found))
     if unusable:
         raise no_wheel_error(unusable, target, where)
@@ -220,8 +222,10 @@ def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str)
     return PinnedFile(artifact=artifact, path=None if source.url else source.path)
 
 
-def _describe(package: Package, source: Source | None) -> str:
-    """What there is of a package instead of a wheel that fits."""
+def _describe(
+    package: Package, source: Source | None, tags: Sequence[Tag], machine_name: str
+) -> str:
+    """What there is of a package instead of a wheel that fits, the most similar ones first."""
     if isinstance(source, PackageVcs):
         return f"only a {source.type} repository ({public_url(source.url or source.path or '')})"
     if isinstance(source, PackageArchive):
@@ -229,5 +233,15 @@ def _describe(package: Package, source: Source | None) -> str:
     wheels = [wheel.filename for wheel in package.wheels or ()]
     if not wheels:
         return "only a source distribution"
-    shown = ", ".join(wheels[:4]) + (f" and {len(wheels) - 4} more" if len(wheels) > 4 else "")
+    pythons = {(tag.interpreter, tag.abi) for tag in tags}
+
+    def unlikeness(filename: str) -> tuple[bool, bool, str]:
+        found = parse_wheel_filename(filename)[-1]
+        fits_python = any((tag.interpreter, tag.abi) in pythons for tag in found)
+        fits_machine = any(tag.platform.endswith((machine_name, "any")) for tag in found)
+        return not fits_python, not fits_machine, filename
+
+    shown = ", ".join(sorted(wheels, key=unlikeness)[:_SHOWN_WHEELS])
+    more = len(wheels) - _SHOWN_WHEELS
+    shown += f" and {more} more" if more > 0 else ""
     return f"only {shown}" + (" and a source distribution" if package.sdist else "")
