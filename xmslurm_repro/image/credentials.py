@@ -173,9 +173,8 @@ def _of_entry(entry: Reader) -> Credential | None:
                 hint="Log in to the registry again.",
             ) from error
         username, _, password = pair.partition(":")
-    token = texts.get("identitytoken") or texts.get("registrytoken")
-    if token:
-        return Credential(username=username, identity_token=token)
+    if "identitytoken" in texts:
+        return Credential(username=username, identity_token=texts["identitytoken"])
     return Credential(username=username, password=password) if password else None
 
 

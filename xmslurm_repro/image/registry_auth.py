@@ -10,6 +10,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import urlencode, urlsplit
 
 from xmslurm_repro.errors import FormatError, RegistryError
@@ -38,7 +39,7 @@ def parse_challenges(headers: Sequence[str]) -> tuple[Challenge, ...]:
         # Quoted text may hold anything: blank it out before looking for schemes.
         masked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "x" * (len(m[0]) - 2) + '"', header)
         starts = [match.start(1) for match in _SCHEME.finditer(masked)]
-        for start, end in zip(starts, [*starts[1:], len(header)], strict=True):
+        for start, end in pairwise([*starts, len(header)]):
             scheme, _, rest = header[start:end].partition(" ")
             parameters = {
                 name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain
