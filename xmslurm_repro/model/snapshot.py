@@ -106,7 +106,11 @@ def decode_node(data: bytes, where: str) -> tuple[TreeEntry, ...]:
             )
         except ValueError as error:
             raise FormatError(f"{where}: record {number}: {error}") from error
-    if encode_node(entries) != data:
+    try:
+        canonical = encode_node(entries)
+    except ValueError as error:
+        raise FormatError(f"{where}: {error}") from error
+    if canonical != data:
         raise FormatError(f"{where}: not in canonical form")
     return tuple(entries)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xmslurm_repro.model.snapshot import Origin
@@ -63,7 +63,10 @@ def describe(scan: Scan, heads: Mapping[bytes, HeadTree], files: Mapping[bytes, 
                 changed[path] = "untracked"
         if part.repository is not None:
             changed.update(_changes(part, head, files))
-            _sort_out_missing(part, head, scan, changed, skipped)
+            for path in _missing(part, head, scan):
+                changed[path] = "deleted"
+            for path in _left_out(part):
+                skipped[path] = "the sparse checkout leaves it out"
     for part in scan.parts[1:]:
         _judge_submodule(part, scan, heads, changed)
     return Origin(
@@ -95,20 +98,40 @@ def _changes(part: Part, head: HeadTree, files: Mapping[bytes, Known]) -> dict[b
     return changed
 
 
-def _sort_out_missing(
-    part: Part, head: HeadTree, scan: Scan, changed: dict[bytes, str], skipped: dict[bytes, str]
-) -> None:
-    """Tell what was deleted from what a sparse checkout leaves out."""
+def _missing(part: Part, head: HeadTree, scan: Scan) -> Iterator[bytes]:
+    """What HEAD holds and the work tree should, but does not."""
     nested = {other.prefix for other in scan.parts}
     for relative in head:
         path = part.prefix + relative
-        if path in part.files or path + b"/" in nested or path in scan.skipped:
-            continue
-        absent = _absent(part.index, relative)
-        if absent is None:
-            changed[path] = "deleted"
-        else:
-            skipped[part.prefix + absent] = "the sparse checkout leaves it out"
+        is_there = path in part.files or path + b"/" in nested or path in scan.skipped
+        if not is_there and not _is_left_out(part.index, relative):
+            yield path
+
+
+def _is_left_out(index: Index, path: bytes) -> bool:
+    while index.absent and path:
+        if path in index.absent:
+            return True
+        path = path.rpartition(b"/")[0]
+    return False
+
+
+def _left_out(part: Part) -> set[bytes]:
+    """What a sparse checkout leaves out: folders as a whole where nothing in them is there."""
+    present: set[bytes] = {b""}
+    for path in part.files if part.index.absent else ():
+        folder = path[len(part.prefix) :].rpartition(b"/")[0]
+        while folder not in present:
+            present.add(folder)
+            folder = folder.rpartition(b"/")[0]
+    left_out: set[bytes] = set()
+    for absent in part.index.absent:
+        path = absent
+        while (folder := path.rpartition(b"/")[0]) not in present:
+            path = folder
+        if part.prefix + path not in part.files:
+            left_out.add(part.prefix + path)
+    return left_out
 
 
 def _judge_submodule(
@@ -127,15 +150,6 @@ def _judge_submodule(
         changed[path] = "added"
     elif base[0] != GITLINK or base[1].hex() != part.head.commit:
         changed[path] = "modified"
-
-
-def _absent(index: Index, path: bytes) -> bytes | None:
-    """The path or folder that a sparse checkout leaves out and that explains *path*."""
-    while path:
-        if path in index.absent:
-            return path
-        path = path.rpartition(b"/")[0]
-    return None
 
 
 def _vouched(index: Index, path: bytes, found: Stamp) -> bytes | None:

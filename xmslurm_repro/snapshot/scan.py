@@ -133,7 +133,7 @@ class _PartScan:
             except (FileNotFoundError, NotADirectoryError):
                 self._scan.vanished.add(prefix)
             except OSError as error:
-                self._scan.unreadable[prefix] = error.strerror or str(error)
+                self._scan.unreadable[prefix.rstrip(b"/")] = error.strerror or str(error)
             else:
                 self._folder(prefix, entries, chain, is_ignored=is_ignored)
 
