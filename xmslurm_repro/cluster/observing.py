@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from xmslurm_repro.cluster.judge import best_statuses, judge
+from xmslurm_repro.cluster.judge import Statuses, judge
 from xmslurm_repro.cluster.program import compose, readable_lines, run_program
 from xmslurm_repro.cluster.records import Attempt, read_attempts
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, JobStatus, Scheduler
@@ -16,10 +16,10 @@ from xmslurm_repro.ports.transport import Transport
 
 
 async def observe_runs(
-    transport: Transport, scheduler: Scheduler, state_dir: str, runs: Sequence[RunId]
+    transport: Transport, scheduler: Scheduler, state_dir: str, runs: Mapping[RunId, str]
 ) -> Mapping[RunId, Observation]:
     """
-    Say where *runs* stand.
+    Say where *runs*, with their job ids, stand.
 
     The scheduler's list and all records come with one command. Accounting is asked for those
     runs only that are in neither; it is slow, and away at times.
@@ -44,17 +44,26 @@ async def observe_runs(
             details=readable_lines(done.stderr),
         )
     attempts = read_attempts(archive) if archive else {}
-    statuses = best_statuses(scheduler.parse_states(sections["states"].decode("utf-8", "replace")))
+    lines = scheduler.parse_states(_text(sections["states"]))
     trouble = _sentence(sections["trouble"])
+    cancelled = frozenset(_text(sections.get("cancelled", b"")).split())
+    known = Statuses(lines)
     open_tokens = sorted(
-        {r.token for r in runs if r not in statuses and not _has_ended(attempts.get(r, ()))}
+        {r.token for r in runs if known.of(r) is None and not _has_ended(attempts.get(r, ()))}
     )
     if open_tokens and trouble is None:
-        history, trouble = await _history(transport, scheduler, state_dir, open_tokens)
-        statuses = {**history, **statuses}
+        older, trouble = await _history(transport, scheduler, state_dir, open_tokens)
+        remembered = Statuses(older)
+    else:
+        remembered = Statuses(())
     return {
-        run_id: judge(attempts.get(run_id, ()), statuses.get(run_id), trouble=trouble)
-        for run_id in runs
+        run_id: judge(
+            attempts.get(run_id, ()),
+            known.of(run_id) or remembered.of(run_id),
+            trouble=trouble,
+            was_cancelled=bool(cancelled & {job_id, job_id.partition("_")[0]}),
+        )
+        for run_id, job_id in runs.items()
     }
 
 
@@ -64,21 +73,24 @@ def _has_ended(attempts: Sequence[Attempt]) -> bool:
 
 async def _history(
     transport: Transport, scheduler: Scheduler, state_dir: str, tokens: Sequence[str]
-) -> tuple[Mapping[RunId, JobStatus], str | None]:
+) -> tuple[Sequence[JobStatus], str | None]:
     done = await run_program(
         transport,
         compose("common", scheduler.name, "history"),
         state_dir,
         payload="\n".join(f"{JOB_NAME_PREFIX}{token}" for token in tokens).encode(),
     )
-    said = done.stdout.decode("utf-8", "replace")
     # A site without accounting has no memory at all: what squeue forgot is lost. One whose
     # accounting is away for a while will know more later.
     if done.exit_status == 0 or b"accounting storage is disabled" in done.stderr:
-        return best_statuses(scheduler.parse_states(said)), None
-    return {}, _sentence(done.stderr) or "accounting does not answer"
+        return scheduler.parse_states(_text(done.stdout)), None
+    return (), _sentence(done.stderr) or "accounting does not answer"
 
 
 def _sentence(stderr: bytes) -> str | None:
     lines = readable_lines(stderr)
     return lines[-1].removeprefix("xmslurm: ") if lines else None
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "replace")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.model.run import RunState
 from xmslurm_repro.ports.cluster import Submission
 
 JOB_NAME_PREFIX = "xmslurm-"
@@ -31,14 +31,17 @@ class JobStatus:
     One line of what a scheduler knows.
 
     Attributes:
-        run_id: By the job's name and array index.
+        token: Of the submission, by the job's name.
+        task: By the array index; ``None`` for a job that is no array, or for all tasks of one
+            that have no line of their own.
         job_id: ``123`` or ``123_4``.
         state: Translated.
         word: The scheduler's own word for the state.
         reason: Its reason, where it gives one.
     """
 
-    run_id: RunId
+    token: str
+    task: int | None
     job_id: str
     state: RunState
     word: str

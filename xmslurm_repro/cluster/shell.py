@@ -188,7 +188,7 @@ class ShellCluster:
 
     async def observe(self, runs: Mapping[RunId, str]) -> Mapping[RunId, Observation]:
         """Where runs stand; one command for all, and a second for those that squeue forgot."""
-        return await observe_runs(self._transport, self._scheduler, self._state_dir, tuple(runs))
+        return await observe_runs(self._transport, self._scheduler, self._state_dir, runs)
 
     async def logs(
         self, run_id: RunId, *, attempt: str | None, follow: bool

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, JobStatus
-from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.model.run import RunState
 
 _STATES = {
     "PENDING": RunState.PENDING,
@@ -39,34 +39,42 @@ _STATES = {
 """squeue(1), "JOB STATE CODES"."""
 
 _NAME = re.compile(re.escape(JOB_NAME_PREFIX) + r"([a-z0-9]{8,40})\Z")
-_JOB_ID = re.compile(r"(\d+)(?:_(\d+))?\Z")
+_JOB_ID = re.compile(r"(\d+)(?:_(\d+|\[\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*(?:%\d+)?\]))?\Z")
 
 
 def parse_states(output: str) -> Sequence[JobStatus]:
     """
-    Read what a scheduler printed. Jobs that are not ours, and array tasks that are not told
-    apart, are skipped; a state that nobody has heard of is, too.
+    Read what a scheduler printed. Jobs that are not ours are skipped, and so are states that
+    nobody has heard of. Array tasks that never began stand on one line: ``123_[0-4,7%2]``.
     """
-    found = (_parse_line(line) for line in output.splitlines())
-    return tuple(status for status in found if status is not None)
+    return tuple(status for line in output.splitlines() for status in _parse_line(line))
 
 
-def _parse_line(line: str) -> JobStatus | None:
+def _parse_line(line: str) -> Iterator[JobStatus]:
     job_id, _, rest = line.partition("|")
     word, _, rest = rest.partition("|")
     name, _, reason = rest.partition("|")
     named, numbered = _NAME.match(name.strip()), _JOB_ID.match(job_id.strip())
-    if not named or not numbered:
-        return None
     word = word.split()[0].rstrip("+") if word.split() else ""  # "CANCELLED by 2001"
     state = _STATES.get(word)
-    if state is None:
-        return None
+    if not named or not numbered or state is None:
+        return
     reason = reason.strip()
-    return JobStatus(
-        run_id=RunId(token=named[1], task=int(numbered[2] or 0)),
-        job_id=job_id.strip(),
-        state=state,
-        word=word,
-        reason=None if reason in {"", "None", "(null)"} else reason,
-    )
+    for task in _tasks(numbered[2]):
+        yield JobStatus(
+            token=named[1],
+            task=task,
+            job_id=numbered[1] if task is None else f"{numbered[1]}_{task}",
+            state=state,
+            word=word,
+            reason=None if reason in {"", "None", "(null)"} else reason,
+        )
+
+
+def _tasks(text: str | None) -> Iterator[int | None]:
+    if text is None:
+        yield None
+        return
+    for part in text.strip("[]").partition("%")[0].split(","):
+        first, _, last = part.partition("-")
+        yield from range(int(first), int(last or first) + 1)

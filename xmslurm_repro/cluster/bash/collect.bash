@@ -1,11 +1,16 @@
 # What became of runs. Tokens on standard input, a line each. Answers with the section `states`
 # (of the scheduler, asked first: a job that it calls ended has left its record by then), then
-# `trouble` (why it did not answer), then a tar of the records.
+# `trouble` (why it did not answer), `cancelled` (ids that we cancelled), then a tar of the records.
 work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
 cat >"$work/tokens"
 scheduler_states "$work/tokens" >"$work/states" 2>"$work/trouble" && : >"$work/trouble"
 section states "$work/states"
 section trouble "$work/trouble"
+while read -r token; do
+    [[ -r $xm_state/submit/$token/jobid ]] && read -r id <"$xm_state/submit/$token/jobid" &&
+        [[ -r $xm_state/cancelled/$id ]] && printf '%s\n' "$(<"$xm_state/cancelled/$id")"
+done <"$work/tokens" >"$work/cancelled"
+section cancelled "$work/cancelled"
 cd "$xm_state/runs" || fail "there is no folder $xm_state/runs"
 while read -r token; do
     [[ $token =~ ^[a-z0-9]+$ && -d $token ]] && printf '%s\0' "$token"

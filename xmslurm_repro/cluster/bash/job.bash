@@ -439,14 +439,14 @@ xm_read_why() {
             RunTime=*) ran=$(xm_seconds "${word#*=}") ;;
             TimeLimit=*) limit=$(xm_seconds "${word#*=}") ;;
             Restarts=*) restarts=${word#*=} ;;
-            JobState=PREEMPTED* | PreemptTime=[0-9]*) xm_interrupted=preempted xm_why='it was preempted' ;;
-            JobState=TIMEOUT*) xm_interrupted=timeout xm_why='it reached its time limit' ;;
+            JobState=PREEMPTED*) restarts=999999 ;;
+            JobState=TIMEOUT*) limit=0 ran=0 ;;
         esac
     done
-    if ((limit >= 0 && ran >= limit)); then
+    if ((restarts > ${SLURM_RESTART_COUNT:-0})); then
+        xm_interrupted=preempted xm_why='it was preempted or requeued'
+    elif ((limit >= 0 && ran >= limit)); then
         xm_interrupted=timeout xm_why='it reached its time limit'
-    elif ((restarts > ${SLURM_RESTART_COUNT:-0})); then
-        xm_interrupted=preempted xm_why='it was requeued'
     fi
 }
 

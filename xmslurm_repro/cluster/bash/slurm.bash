@@ -1,5 +1,8 @@
 # What we ask of Slurm. Only commands and options that are the same from 20.11 to 26.05.
 
+# Lists of array tasks are cut short after 64 bytes otherwise.
+export SLURM_BITSTR_LEN=0
+
 # What reaches sbatch reaches the job, and SBATCH_* variables would change it unseen.
 slurm_clean() {
     env -i PATH="$PATH" HOME="$HOME" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" \
