@@ -104,6 +104,9 @@ def test_every_key_arrives(machine: Machine):
         [clusters.alpha.runtime_options]
         fakeroot = true
 
+        [clusters.alpha.gpu_types]
+        A100_1G_5GIB = "a100_1g.5gb"
+
         [clusters.alpha.options]
         partition = "gpu"
         nice = 100
@@ -140,6 +143,7 @@ def test_every_key_arrives(machine: Machine):
                 runtime="apptainer",
                 runtime_options=(("fakeroot", ""),),
                 registry="registry.example/group/images",
+                gpu_types=(("A100_1G_5GIB", "a100_1g.5gb"),),
                 options=(("exclusive", ""), ("nice", "100"), ("partition", "gpu")),
                 env=(("HF_HOME", "/scratch/hf cache"),),
             ),

@@ -1,0 +1,41 @@
+"""
+The XManager adapter.
+
+A launch script written for ``xm_slurm`` imports this in its place::
+
+    import xmslurm_repro.xm as xm_slurm
+"""
+
+from __future__ import annotations
+
+from xmslurm_repro.xm.executables import DockerImage
+from xmslurm_repro.xm.executors import Slurm, SlurmSpec
+from xmslurm_repro.xm.experiment import SlurmExperiment
+from xmslurm_repro.xm.job_blocks import JobArgs
+from xmslurm_repro.xm.opening import (
+    create_experiment,
+    get_current_experiment,
+    get_current_work_unit,
+    get_experiment,
+)
+from xmslurm_repro.xm.packageables import docker_image, python_container, uv_container
+from xmslurm_repro.xm.resources import JobRequirements, ResourceQuantity, ResourceType, Topology
+
+__all__ = [
+    "DockerImage",
+    "JobArgs",
+    "JobRequirements",
+    "ResourceQuantity",
+    "ResourceType",
+    "Slurm",
+    "SlurmExperiment",
+    "SlurmSpec",
+    "Topology",
+    "create_experiment",
+    "docker_image",
+    "get_current_experiment",
+    "get_current_work_unit",
+    "get_experiment",
+    "python_container",
+    "uv_container",
+]

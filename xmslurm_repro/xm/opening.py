@@ -1,0 +1,78 @@
+"""Making experiments and finding them again."""
+
+from __future__ import annotations
+
+from xmanager.xm import core
+
+from xmslurm_repro.errors import NotFoundError
+from xmslurm_repro.model.run import Receipt, RunState
+from xmslurm_repro.services.lookup import read_manifest
+from xmslurm_repro.services.tools import Tools
+from xmslurm_repro.xm.experiment import SlurmExperiment
+from xmslurm_repro.xm.faults import ExperimentNotFoundError
+from xmslurm_repro.xm.session import Session, environment_session
+from xmslurm_repro.xm.submission import IDENTITY
+from xmslurm_repro.xm.units import SlurmWorkUnit
+
+
+def create_experiment(
+    experiment_title: str | None = None, *, session: Session | None = None
+) -> SlurmExperiment:
+    """
+    Begin an experiment.
+
+    Args:
+        experiment_title: For people.
+        session: ``None`` for the one that the environment and the configuration ask for.
+    """
+    return SlurmExperiment(experiment_title or "", session or environment_session())
+
+
+def get_experiment(experiment_id: int, *, session: Session | None = None) -> SlurmExperiment:
+    """
+    Take up an experiment: look at its units, or add to it.
+
+    Raises:
+        ExperimentNotFoundError: If there is none of that number.
+    """
+    session = session or environment_session()
+    probe = SlurmExperiment("", session, experiment_id)
+    title, receipts, identities = probe.access.now(lambda tools: _read(tools, experiment_id))
+    experiment = SlurmExperiment(title, session, experiment_id)
+    experiment.restore(receipts, identities)
+    return experiment
+
+
+def get_current_experiment() -> SlurmExperiment | None:
+    """The experiment whose block this code runs in."""
+    current = core._current_experiment.get(None)  # noqa: SLF001 (XManager shows it nowhere else)
+    return current if isinstance(current, SlurmExperiment) else None
+
+
+def get_current_work_unit() -> SlurmWorkUnit | None:
+    """The work unit whose generator this code is."""
+    current = core._current_experiment_unit.get(None)  # noqa: SLF001 (likewise)
+    return current if isinstance(current, SlurmWorkUnit) else None
+
+
+def _read(
+    tools: Tools, experiment_id: int
+) -> tuple[str, dict[int, Receipt | None], dict[int, str]]:
+    try:
+        row = tools.record.experiment(experiment_id)
+    except NotFoundError as error:
+        raise ExperimentNotFoundError(error.message, hint=error.hint) from error
+    receipts: dict[int, Receipt | None] = {}
+    if row.manifest is not None:
+        count = len(read_manifest(tools.store, row).units)
+        receipts = dict.fromkeys(range(1, count + 1))
+    for run in tools.record.runs(experiment_id=experiment_id):
+        # What was refused never ran; adding it again submits it.
+        was_refused = run.receipt.job_id is None and run.state is RunState.CANCELLED
+        receipts[run.receipt.unit_number] = None if was_refused else run.receipt
+    identities = {
+        note.unit_number: note.value
+        for note in tools.record.annotations(experiment_id)
+        if note.name == IDENTITY and isinstance(note.value, str)
+    }
+    return row.title, receipts, identities

@@ -1,0 +1,164 @@
+"""What a launch script can package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from xmanager import xm
+
+from xmslurm_repro.xm.executables import DockerImage, PythonProject
+from xmslurm_repro.xm.executors import SlurmSpec
+from xmslurm_repro.xm.faults import ArgumentError
+from xmslurm_repro.xm.job_blocks import entrypoint_words
+from xmslurm_repro.xm.scripts import find_project_root
+
+
+def docker_image(
+    *,
+    image: str,
+    args: xm.UserArgs | None = None,
+    env_vars: Mapping[str, Any] | None = None,
+) -> xm.Packageable:
+    """
+    An image that exists already, run as it is: its entrypoint, with these arguments.
+
+    Its tag is resolved to a digest once, when it is packaged; every run gets that digest.
+    """
+    return xm.Packageable(
+        executable_spec=DockerImage(image=image),
+        executor_spec=SlurmSpec(),
+        args=xm.SequentialArgs.from_collection(args),
+        env_vars=dict(env_vars or {}),
+    )
+
+
+def uv_container(  # noqa: PLR0913 (the reference's signature)
+    *,
+    executor_spec: xm.ExecutorSpec,
+    entrypoint: xm.ModuleName | xm.CommandList,
+    context: Path | None = None,
+    base_image: str | None = None,
+    extra_system_packages: Sequence[str] = (),
+    extra_python_packages: Sequence[str] = (),
+    args: xm.UserArgs | None = None,
+    env_vars: Mapping[str, Any] | None = None,
+    allow_no_repository: bool = False,
+) -> xm.Packageable:
+    """
+    A Python project with ``pyproject.toml`` and ``uv.lock``.
+
+    Args:
+        executor_spec: ``Slurm.Spec()``.
+        entrypoint: A module, or words that follow ``python``.
+        context: The project's folder; found from the launch script where not given.
+        base_image: The image below it, with ``{major}``, ``{minor}`` and ``{micro}`` of this
+            Python filled in; ``None`` for the configured one.
+        extra_system_packages: Must be empty: they belong into the base image.
+        extra_python_packages: Must be empty: they belong into the lock.
+        args: Arguments of every job.
+        env_vars: Variables of every job.
+        allow_no_repository: Whether the project may be outside any git repository.
+
+    Raises:
+        ArgumentError: If a file is missing, or packages are asked for beside the lock.
+    """
+    folder = _folder(context)
+    _demand(folder / "pyproject.toml", folder / "uv.lock")
+    _refuse_extras(extra_system_packages, extra_python_packages)
+    return xm.Packageable(
+        executable_spec=PythonProject(
+            context=folder,
+            entrypoint=entrypoint_words(entrypoint),
+            lock="uv.lock",
+            base_image=_base_image(base_image),
+            allow_no_repository=allow_no_repository,
+        ),
+        executor_spec=executor_spec,
+        args=xm.SequentialArgs.from_collection(args),
+        env_vars=dict(env_vars or {}),
+    )
+
+
+def python_container(  # noqa: PLR0913 (the reference's signature)
+    *,
+    executor_spec: xm.ExecutorSpec,
+    entrypoint: xm.ModuleName | xm.CommandList,
+    context: Path | None = None,
+    requirements: Path | None = None,
+    base_image: str | None = None,
+    extra_system_packages: Sequence[str] = (),
+    extra_python_packages: Sequence[str] = (),
+    args: xm.UserArgs | None = None,
+    env_vars: Mapping[str, Any] | None = None,
+    allow_no_repository: bool = False,
+) -> xm.Packageable:
+    """
+    A Python project with a requirements file that pins versions and hashes.
+
+    Args:
+        executor_spec: ``Slurm.Spec()``.
+        entrypoint: A module, or words that follow ``python``.
+        context: The project's folder; found from the launch script where not given.
+        requirements: The file; ``requirements.txt`` in the folder where not given.
+        base_image: As for `uv_container`.
+        extra_system_packages: Must be empty: they belong into the base image.
+        extra_python_packages: Must be empty: they belong into the requirements.
+        args: Arguments of every job.
+        env_vars: Variables of every job.
+        allow_no_repository: Whether the project may be outside any git repository.
+
+    Raises:
+        ArgumentError: If the file is missing or outside the folder, or packages are asked for
+            beside it.
+    """
+    folder = _folder(context)
+    file = (requirements or folder / "requirements.txt").resolve()
+    _demand(file)
+    if not file.is_relative_to(folder):
+        raise ArgumentError(f"the requirements {file} are not in the context {folder}")
+    _refuse_extras(extra_system_packages, extra_python_packages)
+    return xm.Packageable(
+        executable_spec=PythonProject(
+            context=folder,
+            entrypoint=entrypoint_words(entrypoint),
+            lock=file.relative_to(folder).as_posix(),
+            base_image=_base_image(base_image),
+            allow_no_repository=allow_no_repository,
+        ),
+        executor_spec=executor_spec,
+        args=xm.SequentialArgs.from_collection(args),
+        env_vars=dict(env_vars or {}),
+    )
+
+
+def _refuse_extras(system: Sequence[str], python: Sequence[str]) -> None:
+    if system:
+        raise ArgumentError(
+            f"extra_system_packages asks for {', '.join(system)}, in whatever version there is",
+            hint="Make a base image with them: `xmslurm-repro base create --package NAME`.",
+        )
+    if python:
+        raise ArgumentError(
+            f"extra_python_packages asks for {', '.join(python)}, past the lock",
+            hint="Add them to the project's dependencies, so that the lock pins them.",
+        )
+
+
+def _base_image(template: str | None) -> str | None:
+    version = sys.version_info
+    return template and template.format(
+        major=version.major, minor=version.minor, micro=version.micro
+    )
+
+
+def _folder(context: Path | None) -> Path:
+    return find_project_root() if context is None else Path(context).resolve()
+
+
+def _demand(*files: Path) -> None:
+    missing = [str(file) for file in files if not file.is_file()]
+    if missing:
+        raise ArgumentError(f"there is no {' and no '.join(missing)}")

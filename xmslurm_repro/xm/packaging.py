@@ -1,0 +1,112 @@
+"""From what a launch script packages to images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from xmanager import xm
+
+from xmslurm_repro.model.canonical import canonical_json
+from xmslurm_repro.model.image import LAYOUT, BaseImage, Recipe
+from xmslurm_repro.model.reader import Reader
+from xmslurm_repro.model.snapshot import Origin, Snapshot, encode_node
+from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_image, plan_image
+from xmslurm_repro.services.tools import Tools
+from xmslurm_repro.xm.arguments import variables, words
+from xmslurm_repro.xm.executables import DockerImage, PackagedImage, PythonProject
+from xmslurm_repro.xm.faults import ArgumentTypeError
+
+
+def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[PackagedImage]:
+    """
+    Capture, resolve and build, in the order given; what is asked for twice is done once.
+
+    Raises:
+        ReproError: Before anything is submitted, of the capture, the lock, the base or the image.
+    """
+    prepared: dict[CodeRequest, Prepared] = {}
+    executables = []
+    for packageable in packageables:
+        # Refuse wrong arguments now, not after the images of all the others were built.
+        words(packageable.args)
+        variables(packageable.env_vars)
+    for packageable in packageables:
+        spec = packageable.executable_spec
+        if isinstance(spec, PythonProject):
+            request = _request(spec)
+            if request not in prepared:
+                prepared[request] = build_image(tools, plan_image(tools, request))
+            executables.append(_executable(packageable, prepared[request], spec.entrypoint, ()))
+        elif isinstance(spec, DockerImage | xm.Container):
+            reference = spec.image if isinstance(spec, DockerImage) else spec.image_path
+            given, entrypoint, default = _given_image(tools, reference)
+            executables.append(_executable(packageable, given, entrypoint, default))
+        else:
+            raise ArgumentTypeError(
+                f"{type(spec).__name__} cannot be packaged here",
+                hint="Use uv_container, python_container or docker_image.",
+            )
+    return executables
+
+
+def _request(spec: PythonProject) -> CodeRequest:
+    return CodeRequest(
+        start=spec.context,
+        base=spec.base_image,
+        lock=spec.lock,
+        allow_unborn=spec.allow_no_repository,
+        allow_no_repository=spec.allow_no_repository,
+    )
+
+
+def _executable(
+    packageable: xm.Packageable,
+    prepared: Prepared,
+    entrypoint: tuple[str, ...],
+    default_arguments: tuple[str, ...],
+) -> PackagedImage:
+    return PackagedImage(
+        name=packageable.executable_spec.name,
+        prepared=prepared,
+        entrypoint=entrypoint,
+        default_arguments=default_arguments,
+        args=packageable.args,
+        env_vars=packageable.env_vars,
+    )
+
+
+def _given_image(tools: Tools, reference: str) -> tuple[Prepared, tuple[str, ...], tuple[str, ...]]:
+    """The image as it is, with its entrypoint and the arguments that it has by default."""
+    base = tools.bases.resolve(reference, progress=tools.progress)
+    where = f"config of {reference}"
+    config = Reader.of_json(tools.blobs.get(base.config.digest), where).maybe("config")
+    entrypoint, command = (
+        found.texts() if config and (found := config.maybe(name)) else ()
+        for name in ("Entrypoint", "Cmd")
+    )
+    workdir = config.maybe("WorkingDir") if config else None
+    plan = _plan_without_code(tools, base, (workdir.text() if workdir else "") or "/")
+    image = tools.builder.build(plan.recipe, base, None, tools.progress)
+    # As a container engine does: the entrypoint always, the command only without arguments.
+    return Prepared(plan=plan, image=image), entrypoint, command
+
+
+def _plan_without_code(tools: Tools, base: BaseImage, workdir: str) -> Plan:
+    origin = Origin()
+    return Plan(
+        snapshot=Snapshot(
+            root=tools.store.put(encode_node(())), file_count=0, size_bytes=0, origin=origin
+        ),
+        origin=tools.store.put(canonical_json(origin.to_json())),
+        lock=None,
+        base=base,
+        recipe=Recipe(
+            layout=LAYOUT,
+            base=base.manifest.digest,
+            base_reference=base.reference,
+            target=None,
+            artifacts=(),
+            snapshot=None,
+        ),
+        workdir=workdir,
+    )

@@ -1,0 +1,246 @@
+"""From jobs of a launch script to one submission: a job, or an array."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from absl import logging
+from xmanager import xm
+
+from xmslurm_repro.errors import ReproError
+from xmslurm_repro.model.canonical import canonical_json
+from xmslurm_repro.model.run import Receipt
+from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
+from xmslurm_repro.services.launch import add_units, make_job
+from xmslurm_repro.services.lookup import read_manifest
+from xmslurm_repro.services.prepare import Prepared
+from xmslurm_repro.services.submit import Batch, PlannedRun, settle, submit
+from xmslurm_repro.services.tools import Tools
+from xmslurm_repro.xm.access import row_of
+from xmslurm_repro.xm.arguments import variables, words
+from xmslurm_repro.xm.executables import PackagedImage
+from xmslurm_repro.xm.executors import Slurm
+from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
+
+if TYPE_CHECKING:
+    from xmslurm_repro.xm.experiment import SlurmExperiment
+    from xmslurm_repro.xm.units import SlurmWorkUnit
+
+IDENTITY = "identity"
+"""The note that holds a unit's identity."""
+
+GpuTypes = Callable[[str | None], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """
+    One job as it is submitted.
+
+    Attributes:
+        cluster: By name.
+        options: What the cluster is told beyond the job.
+    """
+
+    prepared: Prepared
+    job: Job
+    cluster: str
+    options: tuple[tuple[str, str], ...]
+    max_parallel_tasks: int | None
+
+
+def ask(tools: Tools, job: xm.Job, gpu_types: GpuTypes) -> Asked:
+    """
+    Everything that decides a job, from what a launch script said and the defaults.
+
+    Raises:
+        ArgumentError: If it makes no sense.
+        UnknownClusterError: If there is no such cluster.
+    """
+    executable, executor = job.executable, job.executor
+    if not isinstance(executable, PackagedImage):
+        raise ArgumentTypeError(
+            f"{executable!r} was not packaged here", hint="Use what `experiment.package` returned."
+        )
+    if not isinstance(executor, Slurm):
+        raise ArgumentTypeError(f"the executor must be a Slurm(…), not {executor!r}")
+    site = tools.site(executor.requirements.cluster)
+    resources = executor.requirements.to_resources(
+        tools.defaults.resources,
+        gpu_types=gpu_types(executor.requirements.cluster),
+        time_limit_minutes=executor.time_limit_minutes,
+        nodes=executor.nodes,
+    )
+    network = Network(executor.network) if executor.network else tools.defaults.network
+    env = {
+        **dict(site.env),
+        **variables(executable.env_vars),
+        **variables(job.env_vars),
+    }
+    return Asked(
+        prepared=executable.prepared,
+        job=_job(job, executable, env, resources, network),
+        cluster=site.cluster.name,
+        options=executor.submit_options(),
+        max_parallel_tasks=executor.max_parallel_tasks,
+    )
+
+
+def _job(
+    job: xm.Job,
+    executable: PackagedImage,
+    env: Mapping[str, str],
+    resources: Resources,
+    network: Network,
+) -> Job:
+    given = words(xm.merge_args(executable.args, job.args))
+    try:
+        return make_job(
+            executable.prepared,
+            argv=(*executable.entrypoint, *(given or executable.default_arguments)),
+            env=env,
+            resources=resources,
+            network=network,
+            name=job.name or executable.name,
+        )
+    except ValueError as error:
+        raise ArgumentError(f"job {job.name or executable.name}: {error}") from error
+
+
+def check_array(asked: Sequence[Asked]) -> None:
+    """
+    Refuse an array whose tasks differ in more than command and variables.
+
+    Raises:
+        ArgumentError: Naming everything that differs.
+    """
+    differing = [
+        what
+        for what, values in (
+            ("executable", {each.job.image for each in asked}),
+            ("working folder", {each.job.workdir for each in asked}),
+            ("requirements or time", {each.job.resources for each in asked}),
+            ("network", {each.job.network for each in asked}),
+            ("cluster", {each.cluster for each in asked}),
+            ("executor options", {each.options for each in asked}),
+            ("max_parallel_tasks", {each.max_parallel_tasks for each in asked}),
+        )
+        if len(values) > 1
+    ]
+    if differing:
+        raise ArgumentError(
+            f"the jobs of an array differ in {', '.join(differing)}",
+            hint="Only arguments and variables may differ. Add the others one by one.",
+        )
+
+
+class Submitter:
+    """Submits the jobs of one experiment's units, one submission after the other."""
+
+    def __init__(self, experiment: SlurmExperiment) -> None:
+        """Submit for *experiment*."""
+        self._experiment = experiment
+        # Made when first needed: it belongs to the event loop that is running then.
+        self._lock: asyncio.Lock | None = None
+        self._is_settled = False
+
+    async def submit(self, pairs: Sequence[tuple[SlurmWorkUnit, xm.Job]]) -> None:
+        """
+        Submit jobs of units at once; units that have a run already are left alone.
+
+        Raises:
+            ReproError: As `services.submit.submit`.
+        """
+        access = self._experiment.access
+        tools = access.demand()
+        self._lock = self._lock or asyncio.Lock()
+        async with self._lock:
+            asked = [(unit, ask(tools, job, access.session.gpu_types)) for unit, job in pairs]
+            check_array([each for _, each in asked])
+            await self._settle(tools)
+            fresh = [(unit, each) for unit, each in asked if not _has_run(tools, unit)]
+            if fresh:
+                await self._submit(tools, fresh)
+
+    async def _submit(self, tools: Tools, fresh: Sequence[tuple[SlurmWorkUnit, Asked]]) -> None:
+        experiment_id, first = self._experiment.experiment_id, fresh[0][1]
+        runs = _plan_runs(tools, experiment_id, fresh)
+        for unit, _ in fresh:
+            if unit.identity:
+                tools.record.annotate(experiment_id, unit.work_unit_id, IDENTITY, unit.identity)
+        batch = Batch(
+            experiment_id=experiment_id,
+            runs=tuple(runs),
+            cluster=first.cluster,
+            options=first.options,
+            origin=first.prepared.plan.origin,
+            max_parallel_tasks=first.max_parallel_tasks,
+        )
+        try:
+            receipts = await submit(tools, batch)
+        except ReproError:
+            # What was promised and is not known to be refused must not be submitted again.
+            promised = {
+                receipt.unit_number: receipt
+                for receipt in tools.record.unconfirmed()
+                if receipt.experiment_id == experiment_id
+            }
+            for unit, asked in fresh:
+                unit.was_begun = True
+                if unit.work_unit_id in promised:
+                    unit.submitted(promised[unit.work_unit_id], asked.job.name)
+            raise
+        for (unit, asked), receipt in zip(fresh, receipts, strict=True):
+            unit.submitted(receipt, asked.job.name)
+        _say_submitted(receipts)
+
+    async def _settle(self, tools: Tools) -> None:
+        """Once for each experiment: finish what earlier processes could not confirm."""
+        if self._is_settled:
+            return
+        self._is_settled = True
+        for error in await settle(tools):
+            logging.warning("%s", error.message)
+
+
+def _has_run(tools: Tools, unit: SlurmWorkUnit) -> bool:
+    if unit.receipt is None:
+        return False
+    if unit.receipt.job_id is not None:
+        return True
+    row = row_of(tools, unit.receipt)
+    return row.receipt.job_id is not None or not row.state.is_final
+
+
+def _plan_runs(
+    tools: Tools, experiment_id: int, fresh: Sequence[tuple[SlurmWorkUnit, Asked]]
+) -> list[PlannedRun]:
+    """Keep the units and let the manifest hold them; a run for each, with the unit's number."""
+    row = tools.record.experiment(experiment_id)
+    known = set(read_manifest(tools.store, row).units) if row.manifest else set()
+    missing, runs = [], []
+    for unit, asked in fresh:
+        work = WorkUnit(jobs=(asked.job,))
+        digest = tools.store.put(canonical_json(work.to_json()))
+        runs.append(PlannedRun(unit_number=unit.work_unit_id, unit=digest))
+        # A process that was killed before it submitted may have left it in the manifest.
+        if not (unit.was_begun and digest in known):
+            missing.append(work)
+    if missing:
+        add_units(tools, experiment_id, fresh[0][1].prepared, missing)
+    return runs
+
+
+def _say_submitted(receipts: Sequence[Receipt]) -> None:
+    first, last = receipts[0], receipts[-1]
+    units = (
+        f"work unit {first.unit_number} is"
+        if len(receipts) == 1
+        else f"work units {first.unit_number} to {last.unit_number} are tasks of"
+    )
+    job = (first.job_id or "").partition("_")[0] if len(receipts) > 1 else first.job_id
+    sys.stderr.write(f"experiment {first.experiment_id}: {units} job {job} on {first.cluster}\n")
