@@ -202,6 +202,10 @@ async def _act(tools: Tools, site: ClusterSite, submission: Submission) -> list[
         job_id = await site.cluster.submit(submission)
     except SubmitRefusedError as error:
         tools.record.withdraw(submission.token, error.message)
+        error.hint = error.hint or (
+            f"Run `xmslurm-repro clusters check {site.cluster.name}` to see what it takes, and "
+            "launch again with other options."
+        )
         raise
     except ConnectionLostError as error:
         if not error.may_have_run:
