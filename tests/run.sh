@@ -73,6 +73,8 @@ fi
 [ -n "$fast" ] || install_packages
 uv=$(find_uv)
 
+# Certificates as the system trusts them, which matters behind a proxy.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS-true}
 say "uv sync"
 "$uv" sync --quiet --locked --group dev
 bin=${UV_PROJECT_ENVIRONMENT:-.venv}/bin

@@ -54,7 +54,7 @@ def test_plain_words_can_be_read_in_the_process_list_of_the_host():
 
 def test_a_line_that_no_host_can_take_is_refused_before_it_is_sent():
     with pytest.raises(UsageError, match="take 13107[0-9] bytes as a remote command"):
-        remote_line(["echo", "x" * 131_010])
+        remote_line(["echo", "x" * 131_011])
 
 
 @pytest.mark.parametrize("argv", [[], ["a", "b\0"]])
