@@ -339,3 +339,13 @@ def test_retry_after_is_heeded_but_not_for_hours(said, expected) -> None:
     response = HTTPResponse(status=429, headers={"Retry-After": said} if said else {})
 
     assert expected == _retry_class()(3).get_retry_after(response)
+
+
+def test_nothing_is_logged_that_a_url_carries(caplog) -> None:
+    caplog.set_level(0)
+    with serve(Answers(Reply())) as server:
+        http().request("GET", server.url + "/x?token=abc")
+    with pytest.raises(HttpError):
+        http(attempts=2).request("GET", server.url + "/x?token=abc")
+
+    assert "abc" not in caplog.text

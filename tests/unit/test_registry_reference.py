@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xmslurm_repro.image.registry_reference import Reference
@@ -80,6 +80,7 @@ def test_docker_hub_is_asked_at_another_host() -> None:
 COMPONENT = st.from_regex(r"[a-z0-9]{1,8}((\.|_|__|-)[a-z0-9]{1,5})?", fullmatch=True)
 
 
+@settings(database=None, deadline=None)
 @given(
     registry=st.sampled_from(["docker.io", "localhost", "localhost:5000", "r.example", "[::1]:5"]),
     components=st.lists(COMPONENT, min_size=2, max_size=4),

@@ -23,6 +23,13 @@ from xmslurm_repro.transport.http_messages import Answer, Authorizer, HttpError,
 
 _ACCEPT = f"{MEDIA_TYPE_MANIFEST}, {MEDIA_TYPE_INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
 _UPLOAD_ATTEMPTS = 3
+_MANIFEST_ATTEMPTS = 4
+_STATUSES = {
+    401: "it wants a login, or refused ours",
+    403: "we may not",
+    404: "there is no such thing",
+    429: "it is asked too often",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,9 +136,12 @@ class Repository:
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
         """Write an image manifest, byte for byte, under a tag or its digest (end-7)."""
-        answer = self._ask(
-            "PUT", f"manifests/{target}", headers={"Content-Type": media_type}, body=data
-        )
+        for _ in range(_MANIFEST_ATTEMPTS):
+            answer = self._ask(
+                "PUT", f"manifests/{target}", headers={"Content-Type": media_type}, body=data
+            )
+            if not _overlooks_a_blob(answer):
+                break
         if answer.status not in {200, 201}:
             raise self.refusal(answer, f"cannot write {self.reference}")
         said = answer.header("docker-content-digest")
@@ -152,7 +162,7 @@ class Repository:
     def refusal(self, answer: Answer, what: str) -> ReproError:
         """The error for a registry that said no."""
         said = _said(answer)
-        reason = said[0] if said else f"the registry answered {answer.status}"
+        reason = said[0] if said else _STATUSES.get(answer.status, "the registry refused")
         return self.trouble(
             f"{what}: {reason}",
             hint=self._hint(answer.status),
@@ -189,6 +199,16 @@ class Repository:
 
     def _url(self, path: str) -> str:
         return f"{self.base_url}/v2/{quote(self.reference.repository)}/{path}"
+
+
+def _overlooks_a_blob(answer: Answer) -> bool:
+    """
+    Whether the registry says that a blob is missing which we know to be there.
+
+    docker-registry 2.8 on a file system writes the link to a blob in place: while somebody else
+    uploads the same blob, it can find the link empty, and answers ``MANIFEST_BLOB_UNKNOWN``.
+    """
+    return answer.status == 400 and any("BLOB_UNKNOWN" in line for line in _said(answer))
 
 
 def _said(answer: Answer) -> tuple[str, ...]:

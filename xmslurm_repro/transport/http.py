@@ -8,12 +8,11 @@ whoever calls knows what was wanted, and says so. No message holds a query, a us
 from __future__ import annotations
 
 import functools
-import io
+import logging
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
@@ -21,6 +20,7 @@ from xmslurm_repro.errors import ConfigError
 from xmslurm_repro.transport.http_messages import (
     Answer,
     Authorizer,
+    Call,
     HttpError,
     origin_of,
     public_url,
@@ -161,7 +161,7 @@ class Http:
             HttpError: If no answer comes.
         """
         again = method in _IDEMPOTENT if retry is None else retry
-        call = _Call(method=method, headers=dict(headers or {}), body=body, auth=auth, retry=again)
+        call = Call(method=method, headers=dict(headers or {}), body=body, auth=auth, retry=again)
         response, at = self._follow(url, call)
         try:
             yield Stream(response, at)
@@ -216,9 +216,9 @@ class Http:
             for pool in self._pools.values():
                 pool.clear()
 
-    def _follow(self, url: str, call: _Call) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _follow(self, url: str, call: Call) -> tuple[urllib3.BaseHTTPResponse, str]:
         """Send *call*, answer one challenge, follow redirects; return the answer and its URL."""
-        at, start = url, _position(call.body)
+        at, start = url, call.position()
         may_answer = call.auth is not None
         for _ in range(_MAX_REDIRECTS + 1):
             is_home = origin_of(at) == origin_of(url)
@@ -235,10 +235,10 @@ class Http:
                 return response, at
             response.drain_conn()
             response.release_conn()
-            _rewind(call.body, start)
+            call.rewind(start)
         raise HttpError("redirect", url, f"more than {_MAX_REDIRECTS} redirects")
 
-    def _send(self, url: str, call: _Call, *, with_auth: bool) -> urllib3.BaseHTTPResponse:
+    def _send(self, url: str, call: Call, *, with_auth: bool) -> urllib3.BaseHTTPResponse:
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity", **call.headers}
         if with_auth and call.auth:
             headers.update(call.auth.headers())
@@ -277,36 +277,16 @@ class Http:
         with self._lock:
             pool = self._pools.get(proxy)
             if pool is None:
+                # It would write whole URLs, with what they carry, to the user's terminal.
+                logging.getLogger("urllib3").setLevel(logging.ERROR)
                 shared: dict[str, Any] = {
-                    "maxsize": 16,
+                    "maxsize": 64,
                     "blocksize": _CHUNK_BYTES,
                     "ssl_context": _tls_context(self._ca_file),
                 }
                 pool = _proxied(proxy, shared) if proxy else urllib3.PoolManager(**shared)
                 self._pools[proxy] = pool
             return pool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Call:
-    method: str
-    headers: dict[str, str]
-    body: bytes | BinaryIO | None
-    auth: Authorizer | None
-    retry: bool
-
-    def may_move(self, status: int) -> bool:
-        """Whether a redirect may be followed: reads always, writes only unchanged."""
-        return self.method in {"GET", "HEAD"} or status in {307, 308}
-
-
-def _position(body: bytes | BinaryIO | None) -> int:
-    return body.tell() if body is not None and not isinstance(body, bytes) else 0
-
-
-def _rewind(body: bytes | BinaryIO | None, position: int) -> None:
-    if body is not None and not isinstance(body, bytes):
-        body.seek(position, io.SEEK_SET)
 
 
 def _check_status(stream: Stream) -> None:

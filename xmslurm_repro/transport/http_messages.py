@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 
@@ -54,6 +54,30 @@ class Answer:
     def header(self, name: str) -> str | None:
         """The first header called *name* (in lower case), or ``None``."""
         return next((value for key, value in self.headers if key == name), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request, but for where it goes. A body that is a stream begins where it stands."""
+
+    method: str
+    headers: dict[str, str]
+    body: bytes | BinaryIO | None
+    auth: Authorizer | None
+    retry: bool
+
+    def may_move(self, status: int) -> bool:
+        """Whether a redirect may be followed: reads always, writes only unchanged."""
+        return self.method in {"GET", "HEAD"} or status in {307, 308}
+
+    def position(self) -> int:
+        """Where the body stands."""
+        return 0 if self.body is None or isinstance(self.body, bytes) else self.body.tell()
+
+    def rewind(self, position: int) -> None:
+        """Make the body ready to be sent again from *position*."""
+        if self.body is not None and not isinstance(self.body, bytes):
+            self.body.seek(position)
 
 
 def public_url(url: str) -> str:

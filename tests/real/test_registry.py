@@ -1,0 +1,573 @@
+"""Images go to real registries and come back, to the byte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import urllib3
+
+from tests.support.certificates import Certificates, make_certificates
+from tests.support.loopback import Loopback, Reply, Request, serve
+from tests.support.registries import HandMade, index_of, make_image, run_registry
+from tests.testbed.processes import program
+from xmslurm_repro.errors import (
+    BaseUnreachableError,
+    DigestMismatchError,
+    ImageError,
+    RegistryError,
+)
+from xmslurm_repro.image.credentials import (
+    Credential,
+    FileCredentials,
+    NoCredentials,
+    as_config_json,
+)
+from xmslurm_repro.image.registry import PushReport, RegistryClient
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import MEDIA_TYPE_INDEX, Descriptor
+from xmslurm_repro.store.layout import DiskBlobStore
+from xmslurm_repro.store.memory_blobs import MemoryBlobStore
+from xmslurm_repro.transport.http import Http
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory) -> Iterator[str]:
+    with run_registry(tmp_path_factory.mktemp("plain")) as host:
+        yield host
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory) -> Certificates:
+    return make_certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory, certificates) -> Iterator[str]:
+    """With TLS by a CA of its own, and a login."""
+    root = tmp_path_factory.mktemp("guarded")
+    with run_registry(root, certificates=certificates, has_login=True) as host:
+        yield host
+
+
+@pytest.fixture
+def repository(registry, request) -> str:
+    return f"{registry}/{request.node.name.lower().partition('[')[0]}"
+
+
+@pytest.fixture
+def blobs() -> MemoryBlobStore:
+    return MemoryBlobStore()
+
+
+def client(credentials=None, **options) -> RegistryClient:
+    door = Http(**{"user_agent": "test", "backoff_seconds": 0.01, **options})
+    return RegistryClient(door, credentials or NoCredentials())
+
+
+def raw(url: str, method: str = "GET", **options) -> urllib3.BaseHTTPResponse:
+    return urllib3.request(method, url, retries=False, **options)
+
+
+class Damaged(MemoryBlobStore):
+    """A store with one blob whose bytes are not its name's."""
+
+    def __init__(self, whole: MemoryBlobStore, digest: Digest) -> None:
+        super().__init__()
+        for each in whole.digests():
+            self.put(whole.get(each))
+        self._blobs[digest] = self._blobs[digest][:-1] + b"?"
+
+
+def test_an_image_comes_back_as_it_went(repository, blobs, tmp_path: Path) -> None:
+    image = make_image(blobs, "one", "two")
+    report = client().push(image.manifest, blobs, repository)
+    back = DiskBlobStore(tmp_path)
+    got = client().pull(f"{repository}@{image.manifest.digest}", back)
+
+    assert image.manifest == got
+    assert (3, 0, 0) == (report.uploaded, report.mounted, report.present)
+    assert list(blobs.digests()) == list(back.digests())
+    for digest in blobs.digests():
+        assert blobs.get(digest) == back.get(digest)
+
+
+def test_the_registry_keeps_the_image_manifest_to_the_byte(repository, blobs) -> None:
+    image = make_image(blobs, "bytes")
+    client().push(image.manifest, blobs, repository)
+
+    host, _, name = repository.partition("/")
+    answer = raw(
+        f"http://{host}/v2/{name}/manifests/{image.manifest.digest}",
+        headers={"Accept": image.manifest.media_type},
+    )
+    assert blobs.get(image.manifest.digest) == answer.data
+
+
+def test_an_image_is_tagged_so_that_nothing_collects_it(repository, blobs) -> None:
+    image = make_image(blobs, "tags")
+    client().push(image.manifest, blobs, repository, tag="v1")
+
+    host, _, name = repository.partition("/")
+    tags = json.loads(raw(f"http://{host}/v2/{name}/tags/list").data)["tags"]
+    assert ["v1", f"xms-{image.config.hex[:32]}"] == sorted(tags)
+    assert image.manifest == client().resolve(f"{repository}:v1")
+
+
+def test_pushing_twice_moves_nothing(repository, blobs) -> None:
+    image = make_image(blobs, "again")
+    client().push(image.manifest, blobs, repository)
+
+    nothing = PushReport(moved_bytes=0, uploaded=0, mounted=0, present=2)
+    assert nothing == client().push(image.manifest, blobs, repository)
+
+
+def test_only_what_is_new_is_moved(repository, blobs) -> None:
+    client().push(make_image(blobs, "base", "old code").manifest, blobs, repository)
+    second = make_image(blobs, "base", "new code")
+    report = client().push(second.manifest, blobs, repository)
+
+    assert (2, 0, 1) == (report.uploaded, report.mounted, report.present)
+    new = (second.config, second.layers[1])
+    assert sum(blobs.size_bytes(digest) for digest in new) == report.moved_bytes
+
+
+@pytest.mark.parametrize("has_host", [True, False])
+def test_blobs_are_mounted_from_another_repository(repository, blobs, has_host) -> None:
+    base = make_image(blobs, f"base {has_host}")
+    client().push(base.manifest, blobs, f"{repository}/base")
+    image = make_image(blobs, f"base {has_host}", f"code {has_host}")
+    source = f"{repository}/base:latest" if has_host else f"{repository.partition('/')[2]}/base"
+    report = client().push(
+        image.manifest,
+        blobs,
+        f"{repository}/mine-{str(has_host).lower()}",
+        mount_from=["elsewhere.example/x", source, "not a name"],
+    )
+
+    assert (2, 1, 0) == (report.uploaded, report.mounted, report.present)
+
+
+def test_a_mount_that_is_not_possible_becomes_an_upload(repository, blobs) -> None:
+    image = make_image(blobs, "nowhere")
+    report = client().push(image.manifest, blobs, repository, mount_from=["no/such-repository"])
+
+    assert (2, 0) == (report.uploaded, report.mounted)
+
+
+def test_skopeo_reads_what_we_pushed(repository, blobs, tmp_path: Path) -> None:
+    image = make_image(blobs, "for skopeo", "second layer")
+    client().push(image.manifest, blobs, repository)
+    name = f"docker://{repository}@{image.manifest.digest}"
+
+    seen = json.loads(skopeo("inspect", "--tls-verify=false", name))
+    assert [str(layer) for layer in image.layers] == seen["Layers"]
+    target = tmp_path / "copy"
+    skopeo("copy", "--src-tls-verify=false", "--preserve-digests", name, f"dir:{target}")
+    assert blobs.get(image.manifest.digest) == (target / "manifest.json").read_bytes()
+    assert blobs.get(image.layers[0]) == (target / image.layers[0].hex).read_bytes()
+
+
+def test_we_read_what_skopeo_pushed(repository, blobs, tmp_path: Path) -> None:
+    layout = DiskBlobStore(tmp_path / "layout")
+    image = make_image(layout, "from skopeo")
+    layout.set_ref("image", image.manifest)
+    target = f"docker://{repository}:v2"
+    skopeo("copy", "--dest-tls-verify=false", f"oci:{tmp_path / 'layout'}:image", target)
+
+    got = client().pull(f"{repository}:v2", blobs)
+    assert image.config in blobs.digests()
+    assert blobs.get(got.digest)
+
+
+def skopeo(*words: str) -> bytes:
+    done = subprocess.run(
+        [program("skopeo"), "--insecure-policy", *words], capture_output=True, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+def push_index(host: str, name: str, data: bytes, tag: str) -> None:
+    answer = raw(
+        f"http://{host}/v2/{name}/manifests/{tag}",
+        "PUT",
+        body=data,
+        headers={"Content-Type": MEDIA_TYPE_INDEX},
+    )
+    assert answer.status == 201, answer.data
+
+
+def test_an_index_gives_the_image_for_the_architecture(registry, blobs) -> None:
+    name = "several/platforms"
+    images = {arch: make_image(blobs, arch, architecture=arch) for arch in ("amd64", "arm64")}
+    for image in images.values():
+        client().push(image.manifest, blobs, f"{registry}/{name}")
+    data = index_of(
+        (images["arm64"].manifest, {"os": "linux", "architecture": "arm64", "variant": "v8"}),
+        (images["amd64"].manifest, {"os": "linux", "architecture": "amd64"}),
+        (images["arm64"].manifest, {"os": "unknown", "architecture": "unknown"}),
+    )
+    push_index(registry, name, data, "all")
+
+    assert MEDIA_TYPE_INDEX == client().resolve(f"{registry}/{name}:all").media_type
+    for arch, image in images.items():
+        got = client().pull(f"{registry}/{name}:all", MemoryBlobStore(), architecture=arch)
+        assert image.manifest == got
+    with pytest.raises(ImageError) as caught:
+        client().pull(f"{registry}/{name}:all", MemoryBlobStore(), architecture="s390x")
+    assert ("there is: linux/arm64/v8, linux/amd64",) == caught.value.details
+
+
+def test_an_image_for_another_architecture_is_refused(repository, blobs) -> None:
+    image = make_image(blobs, "arm", architecture="arm64")
+    client().push(image.manifest, blobs, repository)
+
+    with pytest.raises(ImageError, match="is for arm64, not for amd64"):
+        client().pull(f"{repository}@{image.manifest.digest}", MemoryBlobStore())
+
+
+def test_what_is_not_there_is_named_with_the_registrys_own_words(repository, blobs) -> None:
+    with pytest.raises(BaseUnreachableError) as caught:
+        client().resolve(f"{repository}:gone")
+
+    assert f"cannot read {repository}:gone: MANIFEST_UNKNOWN" in caught.value.message
+    assert "status: 404" in caught.value.details
+
+
+def test_a_registry_that_is_not_there_is_named(blobs) -> None:
+    with pytest.raises(BaseUnreachableError) as caught:
+        client(attempts=1).pull("127.0.0.1:22099/x", blobs)
+
+    assert "cannot reach the registry 127.0.0.1:22099" in caught.value.message
+    assert caught.value.hint
+
+
+def test_a_damaged_blob_of_ours_is_found_out(repository, blobs) -> None:
+    image = make_image(blobs, "whole")
+
+    with pytest.raises(DigestMismatchError) as caught:
+        client().push(image.manifest, Damaged(blobs, image.layers[0]), repository)
+    assert str(image.layers[0]) == caught.value.want
+    with pytest.raises(BaseUnreachableError):
+        client().resolve(f"{repository}@{image.manifest.digest}")
+
+
+def test_pulls_and_pushes_may_overlap(registry, blobs) -> None:
+    images = [make_image(blobs, "shared", f"own {number}") for number in range(8)]
+    one = client()
+    with ThreadPoolExecutor(8) as workers:
+        jobs = [
+            workers.submit(one.push, image.manifest, blobs, f"{registry}/overlap")
+            for image in images
+        ]
+        reports = [job.result() for job in jobs]
+        back = MemoryBlobStore()
+        names = [f"{registry}/overlap@{image.manifest.digest}" for image in images]
+        got = list(workers.map(lambda name: one.pull(name, back), names))
+
+    assert [image.manifest for image in images] == got
+    assert all(report.uploaded + report.present == 3 for report in reports)
+
+
+# Logins and certificates.
+
+
+def login(tmp_path: Path, host: str, password: str = "s3cret") -> FileCredentials:
+    path = tmp_path / "auth.json"
+    path.write_bytes(as_config_json({host: Credential(username="alice", password=password)}))
+    return FileCredentials([tmp_path / "none.json", path])
+
+
+def test_a_registry_with_login_and_tls_takes_an_image(
+    guarded, certificates, blobs, tmp_path: Path
+) -> None:
+    image = make_image(blobs, "guarded")
+    one = client(login(tmp_path, guarded), ca_file=str(certificates.ca))
+    report = one.push(image.manifest, blobs, f"{guarded}/team/images")
+
+    assert 2 == report.uploaded
+    assert image.manifest == one.pull(
+        f"{guarded}/team/images@{image.manifest.digest}", MemoryBlobStore()
+    )
+
+
+@pytest.mark.parametrize("password", ["wr0ng", None])
+def test_without_the_right_login_nothing_is_taken(
+    guarded, certificates, blobs, tmp_path: Path, password
+) -> None:
+    image = make_image(blobs, "refused")
+    known = login(tmp_path, guarded, password) if password else None
+    with pytest.raises(RegistryError) as caught:
+        client(known, ca_file=str(certificates.ca)).push(image.manifest, blobs, f"{guarded}/x")
+
+    assert "it wants a login, or refused ours" in caught.value.message
+    assert ("status: 401",) == caught.value.details
+    assert "login" in caught.value.hint
+    assert "wr0ng" not in f"{caught.value} {caught.value.details}"
+
+
+def test_a_certificate_that_is_not_trusted_ends_it_even_on_loopback(guarded, blobs) -> None:
+    with pytest.raises(BaseUnreachableError) as caught:
+        client(attempts=1).pull(f"{guarded}/x", blobs)
+
+    assert "not trusted" in caught.value.message
+    assert "CA file" in caught.value.hint
+
+
+def test_skopeo_reads_from_a_guarded_registry_by_our_login_file(
+    guarded, certificates, blobs, tmp_path: Path
+) -> None:
+    image = make_image(blobs, "both")
+    source = login(tmp_path, guarded)
+    client(source, ca_file=str(certificates.ca)).push(image.manifest, blobs, f"{guarded}/both")
+    folder = tmp_path / "certs"
+    folder.mkdir()
+    (folder / "ca.crt").write_bytes(certificates.ca.read_bytes())
+
+    name = f"docker://{guarded}/both@{image.manifest.digest}"
+    words = ["inspect", "--cert-dir", str(folder), "--authfile", str(tmp_path / "auth.json"), name]
+    assert [str(image.layers[0])] == json.loads(skopeo(*words))["Layers"]
+
+
+# A registry behind a proxy that misbehaves.
+
+
+class Before:
+    """Passes requests on to a registry; *meddle* may answer some itself, or change an answer."""
+
+    def __init__(self, host: str, meddle) -> None:
+        self.host, self.meddle = host, meddle
+        self.pool = urllib3.PoolManager(maxsize=16)
+
+    def __call__(self, request: Request) -> Reply:
+        own = self.meddle(request, None)
+        if own is not None:
+            return own
+        headers = {k: v for k, v in request.headers.items() if k not in {"host", "connection"}}
+        answer = self.pool.request(
+            request.method,
+            f"http://{self.host}{request.path}",
+            headers={**headers, "Host": self.host},
+            body=request.body,
+            retries=False,
+            redirect=False,
+        )
+        kept = {k: v for k, v in answer.headers.items() if k.lower() != "connection"}
+        if "Location" in kept:
+            kept["Location"] = kept["Location"].replace(f"http://{self.host}", "")
+        reply = Reply(status=answer.status, headers=kept, body=answer.data)
+        return self.meddle(request, reply) or reply
+
+
+def before(host: str, meddle) -> contextlib.AbstractContextManager[Loopback]:
+    return serve(Before(host, meddle))
+
+
+def paths(server: Loopback, method: str) -> list[str]:
+    return [request.path for request in server.requests if request.method == method]
+
+
+class Once:
+    """Meddles with the first request that *fits*, then never again."""
+
+    def __init__(self, fits, reply) -> None:
+        self.fits, self.reply, self.done = fits, reply, False
+
+    def __call__(self, request: Request, reply: Reply | None) -> Reply | None:
+        if self.done or reply is not None or not self.fits(request):
+            return None
+        self.done = True
+        return self.reply
+
+
+def is_upload(request: Request) -> bool:
+    return request.method == "PUT" and "/blobs/uploads/" in request.path
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(status=503),
+        Reply(status=429, headers={"Retry-After": "0"}),
+        Reply(status=404, body=b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN"}]}'),
+        Reply(status=201, body=b"broken off", cut_after=0),
+    ],
+    ids=["down", "busy", "forgotten", "broken"],
+)
+def test_an_upload_that_fails_is_begun_anew(registry, blobs, reply) -> None:
+    image = make_image(blobs, f"upload {reply.status} {reply.cut_after}")
+    with before(registry, Once(is_upload, reply)) as proxy:
+        report = client().push(image.manifest, blobs, f"{proxy.host}/anew")
+
+    assert 2 == report.uploaded
+    assert image.manifest == client().pull(
+        f"{registry}/anew@{image.manifest.digest}", MemoryBlobStore()
+    )
+
+
+def test_an_upload_that_always_fails_is_given_up(registry, blobs) -> None:
+    image = make_image(blobs, "never")
+    refusal = Reply(status=500, body=b'{"errors": [{"code": "UNKNOWN", "message": "disk full"}]}')
+    with (
+        before(registry, lambda q, r: refusal if r is None and is_upload(q) else None) as proxy,
+        pytest.raises(RegistryError) as caught,
+    ):
+        client().push(image.manifest, blobs, f"{proxy.host}/never")
+
+    assert "UNKNOWN: disk full" in caught.value.message
+    with pytest.raises(BaseUnreachableError):
+        client().resolve(f"{registry}/never@{image.manifest.digest}")
+
+
+def test_a_busy_registry_is_asked_again(registry, blobs) -> None:
+    image = make_image(blobs, "busy")
+    tries: dict[str, int] = {}
+
+    def meddle(request: Request, reply: Reply | None) -> Reply | None:
+        if reply is not None or (request.method == "PUT" and is_upload(request)):
+            return None
+        key = f"{request.method} {request.path}"
+        tries[key] = tries.get(key, 0) + 1
+        return Reply(status=503) if tries[key] == 1 else None
+
+    with before(registry, meddle) as proxy:
+        client().push(image.manifest, blobs, f"{proxy.host}/busy")
+        got = client().pull(f"{proxy.host}/busy@{image.manifest.digest}", MemoryBlobStore())
+
+    assert image.manifest == got
+
+
+def test_a_layer_that_breaks_off_is_resumed(registry, blobs) -> None:
+    image = make_image(blobs, "x" * 3_000_000)
+    client().push(image.manifest, blobs, f"{registry}/resume")
+    cut = []
+
+    def meddle(request: Request, reply: Reply | None) -> Reply | None:
+        if reply is None or str(image.layers[0]) not in request.path or len(cut) == 2:
+            return None
+        cut.append(request.headers.get("range"))
+        return replace(reply, cut_after=1_000_000)
+
+    with before(registry, meddle) as proxy:
+        back = MemoryBlobStore()
+        client().pull(f"{proxy.host}/resume@{image.manifest.digest}", back)
+
+    assert [None, "bytes=1000000-"] == cut
+    assert blobs.get(image.layers[0]) == back.get(image.layers[0])
+
+
+def test_a_layer_with_other_bytes_is_refused(registry, blobs) -> None:
+    image = make_image(blobs, "genuine")
+    client().push(image.manifest, blobs, f"{registry}/forged")
+
+    def meddle(request: Request, reply: Reply | None) -> Reply | None:
+        if reply is None or str(image.layers[0]) not in request.path:
+            return None
+        return replace(reply, body=reply.body.replace(b"genuine", b"forged!"))
+
+    back = MemoryBlobStore()
+    with before(registry, meddle) as proxy, pytest.raises(BaseUnreachableError) as caught:
+        client().pull(f"{proxy.host}/forged@{image.manifest.digest}", back)
+
+    assert f"expected {image.layers[0]}" in caught.value.message
+    assert not back.has(image.layers[0])
+    assert not back.has(image.manifest.digest)
+
+
+def test_an_image_manifest_with_other_bytes_is_refused(registry, blobs) -> None:
+    image = make_image(blobs, "genuine too")
+    client().push(image.manifest, blobs, f"{registry}/forged-manifest", tag="v1")
+
+    def meddle(request: Request, reply: Reply | None) -> Reply | None:
+        if reply is None or "/manifests/" not in request.path:
+            return None
+        return replace(reply, body=reply.body.replace(b"   ", b"\t\t\t"))
+
+    with before(registry, meddle) as proxy, pytest.raises(BaseUnreachableError) as caught:
+        client().pull(f"{proxy.host}/forged-manifest@{image.manifest.digest}", MemoryBlobStore())
+
+    assert "served another image manifest" in caught.value.message
+
+
+def test_a_registry_that_rewrites_image_manifests_is_found_out(registry, blobs) -> None:
+    image = make_image(blobs, "rewritten")
+
+    def meddle(request: Request, reply: Reply | None) -> Reply | None:
+        if reply is None or request.method != "PUT" or "/manifests/" not in request.path:
+            return None
+        return replace(reply, headers={"Docker-Content-Digest": f"sha256:{'0' * 64}"})
+
+    with before(registry, meddle) as proxy, pytest.raises(RegistryError) as caught:
+        client().push(image.manifest, blobs, f"{proxy.host}/rewritten")
+
+    assert "changed the image manifest" in caught.value.message
+
+
+def test_uploads_may_go_elsewhere_without_our_login(tmp_path: Path, blobs) -> None:
+    """Some registries send uploads and downloads to a signed place in an object store."""
+    image = make_image(blobs, "elsewhere")
+    secret = Credential(username="alice", password="s3cret").basic()
+    with serve(lambda _: Reply(status=201)) as bucket:
+
+        def answer(request: Request) -> Reply:
+            if request.headers.get("authorization") != secret:
+                return Reply(status=401, headers={"WWW-Authenticate": "Basic"})
+            if request.method == "POST":
+                place = f"{bucket.url}/{len(request.path)}?signature=abc"
+                return Reply(status=202, headers={"Location": place})
+            return Reply(status=404 if request.method == "HEAD" else 201)
+
+        with serve(answer) as server:
+            one = client(login(tmp_path, server.host))
+            report = one.push(image.manifest, blobs, f"{server.host}/x")
+
+    assert 2 == report.uploaded
+    assert all("authorization" not in request.headers for request in bucket.requests)
+    sent = {request.body for request in bucket.requests}
+    assert {blobs.get(image.config), blobs.get(image.layers[0])} == sent
+    assert all("&digest=sha256%3A" in request.path for request in bucket.requests)
+
+
+def test_progress_counts_every_byte_once(registry, blobs) -> None:
+    image = make_image(blobs, "y" * 700_000, "z" * 10)
+    push, pull = Watch(), Watch()
+    with before(registry, Once(is_upload, Reply(status=503))) as proxy:
+        client().push(image.manifest, blobs, f"{proxy.host}/progress", progress=push)
+    client().pull(f"{registry}/progress@{image.manifest.digest}", MemoryBlobStore(), progress=pull)
+
+    total = sum(blobs.size_bytes(digest) for digest in (image.config, *image.layers))
+    assert (total, 1) == (pull.done, pull.finished)
+    assert total == push.total == pull.total
+    assert push.done >= total  # what was sent twice took its time, too
+    assert 1 == push.finished
+
+
+class Watch:
+    def __init__(self) -> None:
+        self.total: int | None = None
+        self.done = self.finished = 0
+
+    def start(self, label: str, *, total: int | None = None, unit: str = "bytes") -> Watch:
+        del label, unit
+        self.total = total
+        return self
+
+    def advance(self, amount: int) -> None:
+        self.done += amount
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+def test_hand_made_images_are_what_they_say(blobs) -> None:
+    image: HandMade = make_image(blobs, "a")
+
+    assert isinstance(image.manifest, Descriptor)
+    assert image.manifest.size_bytes == len(blobs.get(image.manifest.digest))
