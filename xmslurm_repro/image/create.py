@@ -129,7 +129,11 @@ def _command(
 ) -> tuple[str, ...]:
     """Our environment goes through `env`, so that the user's (proxies) stays beside it."""
     return (
-        *("env", "SOURCE_DATE_EPOCH=1", "LC_ALL=C.UTF-8", f"TMPDIR={tar.parent}"),
+        *(
+            "env",
+            "SOURCE_DATE_EPOCH=1",
+            "LC_ALL=C.UTF-8",
+        ),
         *("mmdebstrap", "--quiet", "--variant=extract", "--format=tar"),
         *((f"--architectures={architecture}",) if architecture else ()),
         *((f"--hook-dir={_HOOKS}",) if _HOOKS.is_dir() else ()),
