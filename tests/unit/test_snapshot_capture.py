@@ -21,6 +21,7 @@ from xmslurm_repro.errors import (
     NoRepositoryError,
     UnbornHeadError,
     UnreadableError,
+    UsageError,
 )
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
@@ -302,6 +303,15 @@ def test_a_damaged_index_is_an_error_that_names_it(box: GitBox, damage: bytes):
     assert str(box.root / ".git" / "index") in str(caught.value)
 
 
+def test_rules_and_names_may_differ_in_case_where_git_was_told_so(box: GitBox):
+    box.git("config", "core.ignoreCase", "true")
+    box.write(".gitignore", "*.LOG\n/Build/\nx[A-B]z\n")
+    for name in ("a.log", "A.Log", "build/x", "xaz", "kept"):
+        box.write(name)
+
+    assert box.listed() == box.paths() == [b".gitignore", b"kept"]
+
+
 # --- repositories in it
 
 
@@ -357,6 +367,24 @@ def test_a_submodule_that_is_not_checked_out_is_said_to_be_skipped(box: GitBox):
     assert [b".gitmodules"] == box.paths(snapshot)
     assert (("libs/one", "the submodule is not checked out"),) == snapshot.origin.skipped
     assert () == snapshot.origin.changed
+
+
+def test_what_lies_in_a_submodule_that_is_not_checked_out_is_captured_all_the_same(box: GitBox):
+    with_submodule(box)
+    box.git("submodule", "deinit", "-q", "-f", "libs/one")
+    box.write("libs/one/stray.py", "1")
+
+    assert [b".gitmodules", b"libs/one/stray.py"] == box.paths()
+
+
+def test_a_submodule_whose_repository_is_lost_is_an_error(box: GitBox):
+    with_submodule(box)
+    shutil.rmtree(box.root / ".git" / "modules")
+
+    with pytest.raises(UnreadableError) as caught:
+        box.capture()
+
+    assert ["libs/one: its `.git` does not lead to a repository"] == list(caught.value.details)
 
 
 def test_submodules_of_submodules_are_captured(box: GitBox):
@@ -702,6 +730,24 @@ def test_all_unreadable_files_and_folders_are_named_at_once(open_folder: Path):
 
     assert ["closed: Permission denied", "one: Permission denied"] == list(caught.value.details)
     assert caught.value.hint
+
+
+def test_a_repository_that_cannot_be_read_is_an_error_that_names_the_file(open_folder: Path):
+    box = GitBox(open_folder / "box")
+    open_folder.chmod(0o755)
+    box.write("a")
+    box.commit()
+    (box.root / ".git" / "index").chmod(0)
+
+    with as_nobody(open_folder), pytest.raises(UnreadableError) as caught:
+        box.capture()
+
+    assert "index" in str(caught.value.details)
+
+
+def test_a_start_that_is_no_folder_is_an_error(box: GitBox):
+    with pytest.raises(UsageError):
+        box.capture(start=box.root / "absent")
 
 
 class Meddling(MemoryObjectStore):

@@ -13,6 +13,7 @@ from xmslurm_repro.errors import (
     NoRepositoryError,
     UnbornHeadError,
     UnreadableError,
+    UsageError,
 )
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
@@ -21,10 +22,9 @@ from xmslurm_repro.ports.store import ObjectBatch, ObjectStore
 from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp, StatCache, cache_file, now_ns
 from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
-from xmslurm_repro.snapshot.head_tree import HeadTree
 from xmslurm_repro.snapshot.index import Index
 from xmslurm_repro.snapshot.nodes import write_nodes
-from xmslurm_repro.snapshot.origin import describe, load_head, needs_object_id
+from xmslurm_repro.snapshot.origin import Basis, basis_of, describe
 from xmslurm_repro.snapshot.paths import shown
 from xmslurm_repro.snapshot.repository import Head, find_repository
 from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
@@ -63,6 +63,7 @@ def capture(
             GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM); by default this process's.
 
     Raises:
+        UsageError: If *start* is no folder.
         NoRepositoryError: If *start* is in no repository, and that is not allowed.
         UnbornHeadError: If HEAD has no commit, and that is not allowed.
         UnreadableError: If files or folders cannot be read; names all of them.
@@ -74,7 +75,16 @@ def capture(
         # git is steered by these, and we promise to capture what git would list.
         environment = os.environ  # noqa: TID251 (the one place; callers may give another)
     access = GitAccess(environment=environment, cache_dir=cache_dir)
-    first = _first_part(start, access, allow_no_repository=allow_no_repository)
+    if not start.is_dir():
+        raise UsageError(f"{start} is no folder")
+    try:
+        first = _first_part(start, access, allow_no_repository=allow_no_repository)
+    except OSError as error:
+        raise UnreadableError(
+            f"cannot read the repository of {start}: {error.strerror}",
+            hint="Make the files in its `.git` readable.",
+            details=[f"file: {error.filename!r}"],
+        ) from error
     root = first.repository.root if first.repository else os.fsencode(start.resolve())
     if first.repository is not None and first.head.commit is None and not allow_unborn:
         raise UnbornHeadError(
@@ -129,31 +139,31 @@ class _Capture:
         began_ns = now_ns(cache_dir)
         cache = StatCache(cache_file(cache_dir, self.root, "stat"))
         with self.store.batch() as batch:
-            scan, heads, files = self._settle(first, cache, batch)
+            scan, bases, files = self._settle(first, cache, batch)
             root = write_nodes(files, batch)
         cache.save(files, before_ns=began_ns)
         return Snapshot(
             root=root.digest,
             file_count=root.file_count,
             size_bytes=root.size_bytes,
-            origin=describe(scan, heads, files),
+            origin=describe(scan, bases, files),
         )
 
     def _settle(
         self, first: Part, cache: StatCache, batch: ObjectBatch
-    ) -> tuple[Scan, dict[bytes, HeadTree], dict[bytes, Known]]:
+    ) -> tuple[Scan, dict[bytes, Basis], dict[bytes, Known]]:
         """Look again until nothing moves while we look, but not for ever."""
         moved: set[bytes] = set()
         for attempt in range(_ATTEMPTS):
             part = first if attempt == 0 else self._again(first)
             scan = scan_work_tree(self.root, part, self.access)
-            heads = {p.prefix: load_head(p, self.access.cache_dir) for p in scan.parts}
-            files, unread = self._sort(scan, heads, cache)
+            bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}
+            files, unread = self._sort(scan, bases, cache)
             moved = scan.vanished | self._read(unread, files, scan, batch)
             if scan.unreadable:
                 raise _unreadable(scan.unreadable)
             if not moved:
-                return scan, heads, files
+                return scan, bases, files
         raise _changing(moved)
 
     def _again(self, first: Part) -> Part:
@@ -162,27 +172,27 @@ class _Capture:
         return self.access.part(first.repository, b"")
 
     def _sort(
-        self, scan: Scan, heads: Mapping[bytes, HeadTree], cache: StatCache
+        self, scan: Scan, bases: Mapping[bytes, Basis], cache: StatCache
     ) -> tuple[dict[bytes, Known], list[tuple[bytes, Stamp, str | None]]]:
         """What is known, and what must be read: with git's id where only that can tell."""
         files: dict[bytes, Known] = {}
         unread: list[tuple[bytes, Stamp, str | None]] = []
         for part, path, found in all_files(scan):
             known = self.fresh.get(path) or cache.known.get(path)
-            needs_id = needs_object_id(part, heads[part.prefix], path, found)
+            needs_id = bases[part.prefix].needs_object_id(path, part.prefix)
             if (
                 known is not None
                 and known[:5] == found
                 and not (needs_id and known.object_id == NO_ID)
-                and (path in self.fresh or self._is_stored(known.blake3))
+                and self._is_stored(path, known)
             ):
                 files[path] = known
             else:
                 unread.append((path, found, part.settings.hash_name if needs_id else None))
         return files, unread
 
-    def _is_stored(self, digest: bytes) -> bool:
-        return self.store.has(Digest.blake3(digest.hex()))
+    def _is_stored(self, path: bytes, known: Known) -> bool:
+        return path in self.fresh or self.store.has(Digest.blake3(known.blake3.hex()))
 
     def _read(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from xmslurm_repro.model.snapshot import Origin
@@ -15,39 +15,69 @@ from xmslurm_repro.snapshot.scan import Part, Scan
 
 _LOW_32 = 0xFFFFFFFF
 _NANOSECONDS = 1_000_000_000
+_TYPE_BITS = 0o170000
+_FILE = 0o100000
+_LINK = 0o120000
 _EXEC_BITS = 0o111
 
+ObjectIds = dict[bytes, bytes]
+"""git's ids of files, by path."""
 
-def load_head(part: Part, cache_dir: Path) -> HeadTree:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
     """
-    What the commit of *part*'s HEAD holds; nothing while there is none.
+    What a part of the work tree is compared with.
+
+    Attributes:
+        head: What HEAD's commit holds, by path from the repository's root; nothing while there
+            is none.
+        vouched: git's id of the bytes of each file that was not touched since git looked at
+            it, as its index says, by path from the work tree's root. That is nearly all files.
+    """
+
+    head: HeadTree
+    vouched: ObjectIds
+
+    def needs_object_id(self, path: bytes, prefix: bytes) -> bool:
+        """Whether only its bytes can tell if a file differs from HEAD."""
+        return path not in self.vouched and path[len(prefix) :] in self.head
+
+
+def basis_of(part: Part, cache_dir: Path) -> Basis:
+    """
+    What *part* is compared with.
 
     Raises:
         FormatError: If the repository's objects cannot be read.
     """
     if part.repository is None or part.head.commit is None:
-        return {}
+        return Basis(head={}, vouched={})
     remembered = cache_file(cache_dir, part.repository.root, "x")
-    return head_tree(part.repository, part.head.commit, part.index, remembered)
+    head = head_tree(part.repository, part.head.commit, part.index, remembered)
+    return Basis(head=head, vouched=_vouched(part))
 
 
-def needs_object_id(part: Part, head: HeadTree, path: bytes, found: Stamp) -> bool:
-    """
-    Whether only a file's bytes can tell if it differs from HEAD.
+def _vouched(part: Part) -> ObjectIds:
+    index, cut = part.index, len(part.prefix)
+    vouched: ObjectIds = {}
+    for path, found in part.files.items():
+        entry = index.entries.get(path[cut:])
+        # A file as new as the index may have changed behind git's back ("racy git").
+        if entry is not None and found.mtime_ns < index.mtime_ns and _is_same(entry, found):
+            vouched[path] = entry.object_id
+    for relative in index.unmerged:
+        vouched.pop(part.prefix + relative, None)
+    return vouched
 
-    Not so where git's own index vouches for them, as it does for nearly all.
-    """
-    relative = path[len(part.prefix) :]
-    return relative in head and _vouched(part.index, relative, found) is None
 
-
-def describe(scan: Scan, heads: Mapping[bytes, HeadTree], files: Mapping[bytes, Known]) -> Origin:
+def describe(scan: Scan, bases: Mapping[bytes, Basis], files: Mapping[bytes, Known]) -> Origin:
     """
     What the snapshot is a change of.
 
     Args:
         scan: What was found.
-        heads: What HEAD holds, by the prefix of each part.
+        bases: What each part is compared with, by its prefix.
         files: What was read, by path.
     """
     first = scan.parts[0]
@@ -55,20 +85,20 @@ def describe(scan: Scan, heads: Mapping[bytes, HeadTree], files: Mapping[bytes, 
     submodules: dict[bytes, str] = {}
     skipped = dict(scan.skipped)
     for part in scan.parts:
-        head = heads[part.prefix]
+        base = bases[part.prefix]
         if part.prefix:
             path = part.prefix.rstrip(b"/")
             submodules[path] = part.head.commit or "unborn"
             if not part.is_tracked:
                 changed[path] = "untracked"
         if part.repository is not None:
-            changed.update(_changes(part, head, files))
-            for path in _missing(part, head, scan):
+            changed.update(_changes(part, base, files))
+            for path in _missing(part, base.head, scan):
                 changed[path] = "deleted"
             for path in _left_out(part):
                 skipped[path] = "the sparse checkout leaves it out"
     for part in scan.parts[1:]:
-        _judge_submodule(part, scan, heads, changed)
+        _judge_submodule(part, scan, bases, changed)
     return Origin(
         commit=first.head.commit,
         branch=first.head.branch,
@@ -79,21 +109,19 @@ def describe(scan: Scan, heads: Mapping[bytes, HeadTree], files: Mapping[bytes, 
     )
 
 
-def _changes(part: Part, head: HeadTree, files: Mapping[bytes, Known]) -> dict[bytes, str]:
+def _changes(part: Part, basis: Basis, files: Mapping[bytes, Known]) -> dict[bytes, str]:
     changed: dict[bytes, str] = {}
     cut, tracked = len(part.prefix), part.index.entries
+    trusts_exec_bit = part.settings.file_mode
     for path, found in part.files.items():
         relative = path[cut:]
-        base = head.get(relative)
+        base = basis.head.get(relative)
         if base is None:
             changed[path] = "added" if relative in tracked else "untracked"
             continue
         mode, object_id = base
-        now = _vouched(part.index, relative, found)
-        if now is None:
-            now = files[path].object_id[: len(object_id)]
-        has_mode = _git_mode(found.mode, mode, trusts_exec_bit=part.settings.file_mode)
-        if has_mode != mode or now != object_id:
+        now = basis.vouched.get(path) or files[path].object_id[: len(object_id)]
+        if now != object_id or mode != _git_mode(found.mode, mode, trusts_exec_bit):
             changed[path] = "modified"
     return changed
 
@@ -135,7 +163,7 @@ def _left_out(part: Part) -> set[bytes]:
 
 
 def _judge_submodule(
-    part: Part, scan: Scan, heads: Mapping[bytes, HeadTree], changed: dict[bytes, str]
+    part: Part, scan: Scan, bases: Mapping[bytes, Basis], changed: dict[bytes, str]
 ) -> None:
     """A submodule differs from its superproject's HEAD when its own HEAD is another commit."""
     path = part.prefix.rstrip(b"/")
@@ -145,42 +173,28 @@ def _judge_submodule(
     )
     if not part.is_tracked or outer.repository is None:
         return
-    base = heads[outer.prefix].get(path[len(outer.prefix) :])
+    base = bases[outer.prefix].head.get(path[len(outer.prefix) :])
     if base is None:
         changed[path] = "added"
     elif base[0] != GITLINK or base[1].hex() != part.head.commit:
         changed[path] = "modified"
 
 
-def _vouched(index: Index, path: bytes, found: Stamp) -> bytes | None:
-    """The object id of a file that has not been touched since git looked at it."""
-    entry = index.entries.get(path)
-    if entry is None or path in index.unmerged or not _is_same(entry, found):
-        return None
-    # A file as new as the index may have changed behind git's back ("racy git").
-    if found.mtime_ns >= index.mtime_ns:
-        return None
-    return entry.object_id
-
-
 def _is_same(entry: IndexEntry, found: Stamp) -> bool:
-    mtime_s, mtime_ns = divmod(found.mtime_ns, _NANOSECONDS)
-    ctime_s, ctime_ns = divmod(found.ctime_ns, _NANOSECONDS)
+    # Times outside of 1970 to 2106 never match, and such a file is read.
     return (
-        entry.mtime_ns == mtime_ns
-        and entry.mtime_s == mtime_s & _LOW_32
-        and entry.ctime_ns == ctime_ns
-        and entry.ctime_s == ctime_s & _LOW_32
+        entry.mtime_s * _NANOSECONDS + entry.mtime_ns == found.mtime_ns
+        and entry.ctime_s * _NANOSECONDS + entry.ctime_ns == found.ctime_ns
         and entry.size_bytes == found.size_bytes & _LOW_32
         and entry.ino == found.inode & _LOW_32
-        and stat.S_IFMT(entry.mode) == stat.S_IFMT(found.mode)
+        and entry.mode & _TYPE_BITS == found.mode & _TYPE_BITS
     )
 
 
-def _git_mode(mode: int, in_head: int, *, trusts_exec_bit: bool) -> int:
-    if stat.S_ISLNK(mode):
-        return 0o120000
-    if not trusts_exec_bit and stat.S_ISREG(in_head):
+def _git_mode(mode: int, in_head: int, trusts_exec_bit: bool) -> int:
+    if mode & _TYPE_BITS == _LINK:
+        return _LINK
+    if not trusts_exec_bit and in_head & _TYPE_BITS == _FILE:
         return in_head
     return 0o100755 if mode & _EXEC_BITS else 0o100644
 

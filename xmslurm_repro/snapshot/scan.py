@@ -167,11 +167,7 @@ class _PartScan:
         self, path: bytes, name: bytes, chain: Chain, is_submodule: bool, is_ignored: bool
     ) -> None:
         if is_submodule:
-            repository = repository_at(os.path.join(self._root, path))
-            if repository is None:
-                self._scan.skipped[path] = "the submodule is not checked out"
-            else:
-                self._waiting.append(self._access.part(repository, path + b"/"))
+            self._submodule(path, chain)
             return
         is_ignored = is_ignored or _is_ignored(chain, path, name, is_folder=True)
         if path[self._cut :] not in self._part.index.folders:
@@ -183,6 +179,18 @@ class _PartScan:
                 self._waiting.append(nested)
                 return
         self._folders.append((path + b"/", is_ignored, chain))
+
+    def _submodule(self, path: bytes, chain: Chain) -> None:
+        place = os.path.join(self._root, path)
+        repository = repository_at(place)
+        if repository is not None:
+            self._waiting.append(self._access.part(repository, path + b"/"))
+        elif os.path.lexists(os.path.join(place, b".git")):
+            self._scan.unreadable[path] = "its `.git` does not lead to a repository"
+        else:
+            self._scan.skipped[path] = "the submodule is not checked out"
+            # git lists nothing here. What somebody put here all the same may decide a run.
+            self._folders.append((path + b"/", False, chain))
 
     def _take(self, path: bytes, entry: os.DirEntry[bytes], *, is_tracked: bool) -> None:
         found = entry.stat(follow_symlinks=False)
