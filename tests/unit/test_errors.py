@@ -18,7 +18,9 @@ def _classes():
 
 def test_every_error_stands_in_the_reference_with_its_exit_status():
     rows = re.findall(r"^\| (\d+) \| (`.*?) \|", PAGE.read_text(), flags=re.MULTILINE)
-    listed = {(int(status), code) for status, codes in rows for code in re.findall(r"`([\w-]+)`", codes)}
+    listed = {
+        (int(status), code) for status, codes in rows for code in re.findall(r"`([\w-]+)`", codes)
+    }
     listed.add((errors.RunFailedError.exit_status, errors.RunFailedError.code))
 
     assert {(error.exit_status, error.code) for error in _classes()} == listed

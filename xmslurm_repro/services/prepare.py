@@ -15,7 +15,6 @@ from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.store import Tree
 from xmslurm_repro.services.tools import Tools
 
-
 DEFAULT_BASE = "default"
 """The local base that is meant when neither the launch nor the configuration names one."""
 
