@@ -22,9 +22,9 @@ from xmslurm_repro.errors import (
     ReproError,
 )
 from xmslurm_repro.image.credentials import CredentialSource
+from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE, choose_platform
 from xmslurm_repro.image.registry_auth import RegistryAuthorizer
 from xmslurm_repro.image.registry_documents import (
-    choose_platform,
     config_architecture,
     is_index,
     manifest_blobs,
@@ -35,12 +35,14 @@ from xmslurm_repro.image.registry_repository import Repository, is_certificate_t
 from xmslurm_repro.image.registry_upload import blob_body, check_local
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor
+from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import HttpError
 
 _WORKERS = 6
+_MAX_INDEX_DEPTH = 4
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
@@ -106,7 +108,7 @@ class RegistryClient:
         reference: Reference | str,
         blobs: BlobStore,
         *,
-        architecture: str = "amd64",
+        architecture: str = DEFAULT_ARCHITECTURE,
         progress: Progress | None = None,
     ) -> Descriptor:
         """
@@ -122,14 +124,17 @@ class RegistryClient:
             The image manifest (never an index), as the registry has it.
 
         Raises:
-            BaseUnreachableError: If it cannot be read.
-            ImageError: If there is no image for *architecture*.
+            BaseUnreachableError: If it cannot be read, or there is none for *architecture*.
+            ImageError: If it is no image, or says that it is for another architecture.
         """
         parsed = _parsed(reference)
         place = self._reading(parsed)
         data, kind = _read_manifest(place, parsed.target, parsed.digest)
-        if is_index(data, str(parsed)):
-            chosen = choose_platform(data, architecture, str(parsed))
+        for _ in range(_MAX_INDEX_DEPTH):
+            if not is_index(data, str(parsed)):
+                break
+            index = Reader.of_json(data, str(parsed))
+            chosen = choose_platform(index, architecture, str(parsed))
             data, kind = _read_manifest(place, str(chosen.digest), chosen.digest)
         config, layers = manifest_blobs(data, str(parsed))
         wanted = _without_repeats((config, *layers))

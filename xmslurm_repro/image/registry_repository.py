@@ -13,7 +13,7 @@ from typing import BinaryIO
 from urllib.parse import quote, urlencode, urljoin
 
 from xmslurm_repro.errors import FormatError, ReproError
-from xmslurm_repro.image.registry_documents import DOCKER_INDEX, DOCKER_MANIFEST
+from xmslurm_repro.image.platforms import DOCKER_LIST, DOCKER_MANIFEST
 from xmslurm_repro.image.registry_reference import Reference
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST
@@ -21,7 +21,7 @@ from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import Answer, Authorizer, HttpError, origin_of
 
-_ACCEPT = f"{MEDIA_TYPE_MANIFEST}, {MEDIA_TYPE_INDEX}, {DOCKER_MANIFEST}, {DOCKER_INDEX}"
+_ACCEPT = f"{MEDIA_TYPE_MANIFEST}, {MEDIA_TYPE_INDEX}, {DOCKER_MANIFEST}, {DOCKER_LIST}"
 _UPLOAD_ATTEMPTS = 3
 _MANIFEST_ATTEMPTS = 4
 _STATUSES = {
