@@ -384,25 +384,31 @@ def test_a_store_that_cannot_be_written_is_a_store_error_with_a_hint(tmp_path: P
     assert str(tmp_path / "file") in str(caught.value)
 
 
-def test_a_full_disk_is_a_store_error_that_says_so_and_leaves_nothing(
-    tmp_path: Path, small_disk: Path
-):
-    store = DiskObjectStore(small_disk / "objects")
+WRITER = """
+import sys
+from pathlib import Path
+from xmslurm_repro.store.objects import DiskObjectStore
+store = DiskObjectStore(Path(sys.argv[1]))
+for round in range(12):
+    with store.batch() as batch:
+        for i in range(round * 8):
+            batch.put(b"%d %d" % (round, i))
+        batch.put(b"%s %d" % (sys.argv[2].encode(), round))
+"""
 
-    with pytest.raises(StoreError, match="No space left") as caught:
-        fill(store, [noise(1_000_000, seed=i) for i in range(12)])
 
-    assert "space" in (caught.value.hint or "")
-    assert [] == files_of(small_disk)
-    store.put(b"still works")
-    assert [blake3_digest(b"still works")] == list(store.digests())
+def test_processes_that_write_the_same_objects_at_once_lose_nothing(tmp_path: Path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(number)])
+        for number in range(3)
+    ]
+    reader = DiskObjectStore(tmp_path)
+    while any(writer.poll() is None for writer in writers):
+        for digest in list(reader.digests()):
+            reader.get(digest)
 
-
-@pytest.fixture
-def small_disk(tmp_path: Path):
-    """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", folder], check=True)
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    assert [0, 0, 0] == [writer.wait() for writer in writers]
+    expected = {blake3_digest(b"%d %d" % (r, i)) for r in range(12) for i in range(r * 8)}
+    expected |= {blake3_digest(b"%d %d" % (n, r)) for n in range(3) for r in range(12)}
+    assert expected == set(reader.digests())
+    assert [] == list((tmp_path / "incoming").iterdir())
