@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import shlex
+from typing import TYPE_CHECKING, Protocol
 
 from xmslurm_repro.cluster.local import LocalScheduler
-from xmslurm_repro.cluster.runtime import Runtime
+from xmslurm_repro.cluster.podman import Podman
+from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
 from xmslurm_repro.cluster.scheduler import Scheduler
 from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
 from xmslurm_repro.cluster.slurm import SlurmScheduler
@@ -14,6 +16,9 @@ from xmslurm_repro.errors import ConfigError
 from xmslurm_repro.ports.clock import Clock
 from xmslurm_repro.ports.transport import Transport
 from xmslurm_repro.services.tools import ClusterSite
+
+if TYPE_CHECKING:
+    from xmslurm_repro.transport.ssh import SshEndpoint
 
 _STATE_DIR = "~/.xmslurm"
 
@@ -85,24 +90,32 @@ class Sites:
             from xmslurm_repro.transport.local import LocalTransport
 
             return LocalTransport()
-        from xmslurm_repro.transport.ssh import SshEndpoint, SshTransport
+        endpoints = self._endpoints(configured)
+        if configured.transport == "openssh":
+            from xmslurm_repro.transport.openssh import OpenSshTransport
+
+            return OpenSshTransport(endpoints[0])
+        from xmslurm_repro.transport.ssh import SshTransport
+
+        return SshTransport(*endpoints)
+
+    def _endpoints(self, configured: ClusterSettings) -> tuple[SshEndpoint, ...]:
+        from xmslurm_repro.transport.ssh import SshEndpoint
 
         known_hosts, config = configured.known_hosts, configured.ssh_config
-        return SshTransport(
-            *(
-                SshEndpoint(
-                    host=host,
-                    user=configured.user,
-                    port=configured.port,
-                    config_files=(str(config),) if config else (),
-                    known_hosts=str(known_hosts) if known_hosts else None,
-                    host_key=key,
-                    identity_files=tuple(str(path) for path in configured.identity_files),
-                    agent_socket=self._settings.ssh_agent,
-                    prompt=self._ask,
-                )
-                for host, key in zip(configured.hosts, _host_keys(configured), strict=True)
+        return tuple(
+            SshEndpoint(
+                host=host,
+                user=configured.user,
+                port=configured.port,
+                config_files=(str(config),) if config else (),
+                known_hosts=str(known_hosts) if known_hosts else None,
+                host_key=key,
+                identity_files=tuple(str(path) for path in configured.identity_files),
+                agent_socket=self._settings.ssh_agent,
+                prompt=self._ask,
             )
+            for host, key in zip(configured.hosts, _host_keys(configured), strict=True)
         )
 
 
@@ -126,4 +139,24 @@ def _scheduler(configured: ClusterSettings) -> Scheduler:
 
 
 def _runtime(configured: ClusterSettings) -> Runtime | None:
+    """The runtime that the configuration names; ``None`` to choose on the cluster."""
+    options = configured.runtime_options
+    if configured.runtime == "podman":
+        return Podman(run_options=tuple(_option(name, value) for name, value in options))
+    if configured.runtime == "bubblewrap":
+        # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
+        words = ((f"--{name}", *shlex.split(value)) for name, value in options)
+        return Bubblewrap(options=tuple(word for group in words for word in group))
+    if configured.runtime != "auto" or options:
+        raise ConfigError(
+            f"cluster {configured.name}: no job can be run by {configured.runtime} yet"
+            if configured.runtime != "auto"
+            else f"cluster {configured.name}: runtime_options without a runtime",
+            hint="Set the runtime to `bubblewrap` or `podman`, or leave both out: then the first "
+            "runtime that works on the cluster is taken.",
+        )
     return None
+
+
+def _option(name: str, value: str) -> str:
+    return f"--{name}={value}" if value else f"--{name}"
