@@ -11,6 +11,7 @@ from tests.support.loopback import Reply, serve
 from tests.support.wheels import Index, artifact, make_wheel
 from xmslurm_repro.errors import FetchError
 from xmslurm_repro.lock.fetch import fetch_artifacts
+from xmslurm_repro.lock.locate import _INTERPRETER
 from xmslurm_repro.lock.source import Locks
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.progress import SilentProgress
@@ -195,3 +196,46 @@ def test_the_mechanism_serves_the_port(tmp_path: Path) -> None:
         locks.fetch([wanted(ALPHA)], progress=SilentProgress())
 
     assert locks.blobs.has(Digest.sha256(wanted(ALPHA).sha256.hex))
+
+
+@pytest.fixture
+def uv_index(tmp_path: Path, monkeypatch):
+    """Lets uv think that a loopback server is the index."""
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "uv"))
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    with serve(Index(WHEELS)) as server:
+        monkeypatch.setenv("UV_DEFAULT_INDEX", f"{server.url}/simple")
+        yield server
+
+
+def test_a_replay_finds_wheels_on_the_index_of_uv(uv_index, tmp_path: Path) -> None:
+    """A manifest keeps hashes, not places."""
+    blobs = MemoryBlobStore()
+    locks = Locks(
+        store=MemoryObjectStore(),
+        blobs=blobs,
+        http=Http(user_agent="test"),
+        cache_dir=tmp_path / "cache",
+    )
+    locks.fetch([wanted(ALPHA)], progress=SilentProgress())
+    assert blobs.has(wanted(ALPHA).sha256)
+
+    other = artifact(BETA, b"bytes that the index does not have")
+    with pytest.raises(FetchError) as caught:
+        locks.fetch([other], progress=SilentProgress())
+    assert (f"{BETA}: the index of uv: has no {BETA} with that hash",) == caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("filename", "expected"),
+    [
+        ("a-1.0-cp311-cp311-manylinux_2_17_x86_64.whl", "3.11"),
+        ("a-1.0-cp39-abi3-musllinux_1_2_aarch64.whl", "3.9"),
+        ("a-1.0-1-py312-none-any.whl", "3.12"),
+    ],
+)
+def test_the_index_is_asked_for_the_wheels_own_python(filename, expected) -> None:
+    found = _INTERPRETER.search(filename)
+
+    assert expected == f"{found[1]}.{found[2]}"
+    assert _INTERPRETER.search("a-1.0-py3-none-any.whl") is None

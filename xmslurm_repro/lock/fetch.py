@@ -32,13 +32,15 @@ def fetch_artifacts(
     store: ObjectStore | None = None,
     index_urls: Sequence[str] = (),
     wheelhouses: Sequence[Path] = (),
+    locate: Callable[[Artifact], str | None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """
     Make sure that *blobs* holds every wheel.
 
     What is there is not fetched. Else it is looked for, in this order: in *wheelhouses* by its
-    file name, in the snapshot that named it, at the lock's URL, on *index_urls* by its hash.
+    file name, in the snapshot that named it, at the lock's URL, on *index_urls* by its hash, and
+    where *locate* says.
     Every source is checked by SHA-256, so their order decides no bytes.
 
     Args:
@@ -49,6 +51,7 @@ def fetch_artifacts(
         index_urls: Roots of simple APIs, which may hold a user and a password; these are sent to
             that host also for the lock's own URLs.
         wheelhouses: Folders of wheels.
+        locate: Finds a URL when nothing else helped, or raises `FetchError`.
         progress: Told of bytes.
 
     Raises:
@@ -67,6 +70,7 @@ def fetch_artifacts(
         store=store,
         index_urls=tuple(index_urls),
         wheelhouses=tuple(wheelhouses),
+        locate=locate,
         logins=_logins(index_urls),
     )
     try:
@@ -111,6 +115,7 @@ class _Sources:
     store: ObjectStore | None
     index_urls: tuple[str, ...]
     wheelhouses: tuple[Path, ...]
+    locate: Callable[[Artifact], str | None] | None
     logins: dict[tuple[str, str | None, int | None], _Login]
 
     def of(self, artifact: Artifact) -> Iterator[tuple[str, Callable[[_Write], object]]]:
@@ -126,6 +131,8 @@ class _Sources:
             yield public_url(artifact.url), partial(self._download, artifact.url)
         for index in self.index_urls:
             yield public_url(index), partial(self._download_from_index, index, artifact)
+        if self.locate is not None:
+            yield "the index of uv", partial(self._download_located, self.locate, artifact)
 
     def _download_from_index(self, index: str, artifact: Artifact, write: _Write) -> None:
         login = self.logins.get(origin_of(index))
@@ -135,6 +142,14 @@ class _Sources:
         if not exact + likely:
             raise _NotOfferedError(f"has no {artifact.filename} with that hash")
         self._download((exact + likely)[0], write)
+
+    def _download_located(
+        self, locate: Callable[[Artifact], str | None], artifact: Artifact, write: _Write
+    ) -> None:
+        url = locate(artifact)
+        if url is None:
+            raise _NotOfferedError(f"has no {artifact.filename} with that hash")
+        self._download(url, write)
 
     def _download(self, url: str, write: _Write) -> None:
         self.http.download(url, write, auth=self.logins.get(origin_of(url)))
@@ -162,7 +177,7 @@ def _fetch_one(
             wrong.append(f"{label}: expected {error.want}, got {error.got}")
         except (HttpError, FormatError) as error:
             wrong.append(str(error))
-        except (IntegrityError, OSError, _NotOfferedError) as error:
+        except (FetchError, IntegrityError, OSError, _NotOfferedError) as error:
             wrong.append(f"{label}: {error}")
     wrong = wrong or ["the lock names no URL, and no index is configured"]
     return artifact.name, [f"{artifact.filename}: {reason}" for reason in wrong]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmslurm_repro.lock.fetch import fetch_artifacts
+from xmslurm_repro.lock.locate import locate_by_uv
 from xmslurm_repro.lock.resolve import resolve_lock
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.ports.progress import Progress
@@ -57,5 +58,6 @@ class Locks:
             store=self.store,
             index_urls=self.index_urls,
             wheelhouses=self.wheelhouses,
+            locate=locate_by_uv,
             progress=progress,
         )
