@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.bench.bench import Bench
@@ -29,7 +28,7 @@ def home_with_base(bench: Bench) -> Path:
     if home.exists():
         return home
     need("mmdebstrap")
-    print("making a base image …", file=sys.stderr, flush=True)
+    bench.log("making a base image …")
     fresh = home.with_suffix(".fresh")
     remove(fresh)
     done = subprocess.run(

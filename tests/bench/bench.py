@@ -35,3 +35,7 @@ class Bench:
     def env(self, name: str) -> dict[str, str]:
         """An environment with an empty home of that name."""
         return clean_environment(self.folder / "homes" / name)
+
+    def log(self, text: str) -> None:
+        """Say what goes on, on standard error."""
+        print(text, file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.disk import remove
@@ -17,9 +17,12 @@ FILES = 5000
 LARGEST_BYTES = 400_000
 """Files above it are left out; then 5,000 files of an ordinary environment are about 100 MB."""
 
+FIRST_LINE = "SEED = 100000"
 BIG_FILE_BYTES = 50_000_000
 CHANGED = 20
 
+_WAY_OUT = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
+_QUICKSTART = Path(__file__).parents[2] / "examples" / "quickstart" / "project"
 _EDITED = "edited/train.py"
 
 
@@ -32,15 +35,17 @@ class WorkTree:
         path: Its top.
         file_count: Files in it, those that are not committed included.
         size_bytes: The sum of their sizes.
+        edited: The file that `edit` edits; its last line is `FIRST_LINE`, at first.
     """
 
     path: Path
     file_count: int
     size_bytes: int
+    edited: str = _EDITED
 
     def edit(self) -> None:
         """Edit one line of one file, to something that it never was before."""
-        file = self.path / _EDITED
+        file = self.path / self.edited
         lines = file.read_text().splitlines()
         # The number has as many digits as before: what only looks at sizes sees no edit.
         lines[-1] = f"SEED = {int(lines[-1].rpartition(' ')[2]) + 1}"
@@ -48,9 +53,10 @@ class WorkTree:
 
 
 def clean_environment(home: Path) -> dict[str, str]:
-    """An environment in which nothing of this user's settings is seen."""
+    """An environment in which nothing of this user's settings is seen but the way out."""
     home.mkdir(parents=True, exist_ok=True)
     return {
+        **{name: value for name, value in os.environ.items() if name.lower() in _WAY_OUT},
         "PATH": os.environ["PATH"],
         "HOME": os.fspath(home),
         "LC_ALL": "C.UTF-8",
@@ -88,11 +94,25 @@ def _fill(path: Path, env: Mapping[str, str], *, with_big_file: bool) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
     (path / "edited").mkdir()
-    (path / _EDITED).write_text('"""A file that is edited."""\n\nSEED = 100000\n')
+    (path / _EDITED).write_text(f'"""A file that is edited."""\n\n{FIRST_LINE}\n')
     if with_big_file:
         (path / "big.bin").write_bytes(_noise(BIG_FILE_BYTES))
     commit_all(path, env)
     _leave_changes(path, chosen)
+
+
+def make_quickstart(path: Path, env: Mapping[str, str]) -> WorkTree:
+    """
+    Make a repository at *path* of the quickstart's project, and one line to edit.
+
+    One that is there already is taken as it is.
+    """
+    if not path.exists():
+        shutil.copytree(_QUICKSTART, path)
+        with open(path / "train.py", "a") as file:
+            file.write(f"{FIRST_LINE}\n")
+        commit_all(path, env)
+    return replace(_counted(path), edited="train.py")
 
 
 def commit_all(path: Path, env: Mapping[str, str]) -> None:
