@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from xmslurm_repro.model.work import Resources
     from xmslurm_repro.services.launch import Launched, LaunchRequest
     from xmslurm_repro.services.prepare import Plan
+    from xmslurm_repro.services.status import RunStatus
     from xmslurm_repro.services.tools import Tools
 
 
@@ -257,8 +258,16 @@ async def _wait(tools: Tools, launched: Launched, *, as_json: bool) -> int:
         )
     else:
         for status in finished:
-            click.echo(f"It ended: {say_state(status.run.state, status.run.reason)}.")
+            click.echo(f"It ended: {say_state(status.run.state, _why(status))}.")
             for file in status.outcome.outputs if status.outcome else ():
                 size = say_bytes(file.size_bytes)
                 click.echo(f"  output {file.path}  {size}  sha256:{file.sha256.short}")
+        if not all(run.state.is_success for run in runs):
+            click.echo(f"See what it printed: `xmslurm-repro logs {launched.experiment_id}`.")
     return 0 if all(run.state.is_success for run in runs) else 1
+
+
+def _why(status: RunStatus) -> str | None:
+    """Why a run ended as it did: what somebody said, else a telling exit code."""
+    code = status.outcome.exit_code if status.outcome else None
+    return status.run.reason or (f"exit code {code}" if code else None)
