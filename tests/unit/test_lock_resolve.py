@@ -278,6 +278,52 @@ def test_a_wheel_in_the_snapshot_goes_by_its_content_there(world) -> None:
     assert str(world.store.put(b"a wheel")) == cycler.url
 
 
+FLAT_LOCK = """\
+version = 1
+revision = 3
+requires-python = ">=3.11"
+
+[[package]]
+name = "alpha"
+version = "1.0"
+source = { registry = "wheels" }
+wheels = [
+    { path = "alpha-1.0-py3-none-any.whl" },
+]
+
+[[package]]
+name = "x"
+version = "0"
+source = { virtual = "." }
+dependencies = [
+    { name = "alpha" },
+]
+"""
+
+
+def test_an_index_may_be_a_folder_of_the_project(world) -> None:
+    """uv.lock has no hashes of its wheels, so it is the snapshot that decides."""
+    files = {
+        "lab/uv.lock": FLAT_LOCK,
+        "lab/pyproject.toml": BARE + 'requires-python = ">=3.11"\ndependencies = ["alpha"]\n',
+        "lab/wheels/alpha-1.0-py3-none-any.whl": make_wheel("alpha"),
+    }
+    for content in ("", "# newer"):
+        wheel = make_wheel("alpha", content=content)
+        files["lab/wheels/alpha-1.0-py3-none-any.whl"] = wheel
+        (found,) = world.resolve(files, "lab").artifacts
+
+        assert (sha256(wheel), str(world.store.put(wheel))) == (found.sha256.hex, found.url)
+
+
+def test_a_wheel_elsewhere_on_this_machine_is_refused(world) -> None:
+    files = {"pylock.toml": pylock_of("a").replace("https://files.example", "file:///opt/wheels")}
+
+    with pytest.raises(NoWheelError) as caught:
+        world.resolve(files)
+    assert "is not in the snapshot" in caught.value.details[-1]
+
+
 def test_a_wheel_or_folder_that_was_not_captured_is_named(world) -> None:
     without = {path: data for path, data in WORKSPACE.items() if path != WHEEL}
 

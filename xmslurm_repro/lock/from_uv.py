@@ -61,19 +61,19 @@ def export(tree: Tree, file: LockFile) -> str:
     Raises:
         FormatError: If uv cannot read it.
     """
-    folder = file.folder
+    document = read_toml(tree, file.path)
     files = {file.path: read_text(tree, file.path).encode()}
-    for _, path in _local_packages(read_toml(tree, file.path)):
-        place = inside(folder, path)
-        project = join(place, "pyproject.toml") if place is not None else None
-        data = tree.read(project) if project else None
-        if project and data is not None:
-            files[project] = data
+    needed = [join(path, "pyproject.toml") for _, path in _local_packages(document)]
+    for path in (*needed, *_local_wheels(document)):
+        place = inside(file.folder, path)
+        data = tree.read(place) if place else None
+        if place and data is not None:
+            files[place] = data
     beside = file.project_beside
     files.setdefault(beside, tree.read(beside) or b"")
     package = None if file.project == beside else _member_name(tree, file)
     try:
-        return export_lock(files, folder, package)
+        return export_lock(files, file.folder, package)
     except UvError as error:
         raise FormatError(
             f"{file.path}: uv cannot read it",
@@ -92,9 +92,26 @@ def _member_name(tree: Tree, file: LockFile) -> str | None:
 
 def _local_packages(document: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Name and path of each package whose source is a folder."""
+    for package, source in _packages(document):
+        for kind in ("editable", "virtual", "directory"):
+            if isinstance(source.get(kind), str):
+                yield str(package.get("name", "")), source[kind]
+
+
+def _local_wheels(document: Mapping[str, Any]) -> Iterator[str]:
+    """The path of each wheel from an index that is a folder of the project."""
+    for package, source in _packages(document):
+        folder, wheels = source.get("registry"), package.get("wheels", [])
+        if not isinstance(folder, str) or "://" in folder or not isinstance(wheels, list):
+            continue
+        paths = (wheel.get("path") for wheel in wheels if isinstance(wheel, dict))
+        yield from (join(folder, path) for path in paths if isinstance(path, str))
+
+
+def _packages(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each package and its source."""
     packages = document.get("package", [])
     for package in packages if isinstance(packages, list) else ():
-        source = package.get("source", {}) if isinstance(package, dict) else {}
-        for kind in ("editable", "virtual", "directory"):
-            if isinstance(source, dict) and isinstance(source.get(kind), str):
-                yield str(package.get("name", "")), source[kind]
+        source = package.get("source", {}) if isinstance(package, dict) else None
+        if isinstance(source, dict):
+            yield package, source

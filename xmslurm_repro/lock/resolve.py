@@ -159,7 +159,8 @@ def _select(tree: Tree, file: LockFile, target: Target, cache: SelectionCache) -
         "packaging": importlib.metadata.version("packaging"),
     }
     known = cache.get(key)
-    if known is None:
+    # uv.lock has no hash of a wheel in a folder index: the wheel may be another one by now.
+    if known is None or any(pinned.path for pinned in known.files):
         known = _select_afresh(tree, file, target)
         cache.put(key, known)
     return known
@@ -225,8 +226,9 @@ def _sources(tree: Tree, file: LockFile, selection: Selection, target: Target) -
             places.add(place)
     if absent:
         raise no_wheel_error(absent, target, file.path, hint=_ABSENT_HINT)
+    places.discard("")
     folders = {join(p, "src") if _is_folder(tree, join(p, "src")) else p for p in places}
-    return tuple(sorted(folders - {"", "src"}))
+    return tuple(sorted(folders - {"src"}))
 
 
 def _is_folder(tree: Tree, path: str) -> bool:
@@ -236,4 +238,7 @@ def _is_folder(tree: Tree, path: str) -> bool:
     if any(tree.find(join(path, name)) for name in ("pyproject.toml", "setup.py", "__init__.py")):
         return True
     below = path.encode() + b"/"
-    return any(entry.path.startswith(below) for entry in tree.entries())
+    for entry in tree.entries():
+        if entry.path >= below:
+            return entry.path.startswith(below)
+    return False

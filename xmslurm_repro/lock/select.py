@@ -211,15 +211,17 @@ def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str)
             f"{where}: {filename} has no SHA-256, only {', '.join(sorted(source.hashes))}"
         ) from error
     version = str(package.version or parse_wheel_filename(filename)[1])
+    # ``file:`` and a path: a wheel in the project. uv writes other files as ``file:///``.
+    local = (source.url or "").partition("file:")[2]
     artifact = Artifact(
         name=package.name,
         version=version,
         filename=filename,
         sha256=sha256,
-        url=source.url,
+        url=None if local else source.url,
         size_bytes=source.size,
     )
-    return PinnedFile(artifact=artifact, path=None if source.url else source.path)
+    return PinnedFile(artifact=artifact, path=local or source.path)
 
 
 def _describe(

@@ -34,9 +34,13 @@ def export_lock(files: Mapping[str, bytes], folder: str, package: str | None) ->
     Turn a uv.lock into a pylock.toml, offline, as uv itself reads it.
 
     Args:
-        files: The uv.lock and the pyproject.toml files that belong to it, by path.
+        files: The uv.lock and what belongs to it, by path: each pyproject.toml, and wheels of
+            indexes that are folders, for which uv.lock has no hashes.
         folder: The folder of the uv.lock, as in *files*.
         package: The workspace member to export; ``None`` for the project beside the lock.
+
+    Returns:
+        The text; the URL of a wheel in *files* is ``file:`` and its path from *folder*.
 
     Raises:
         UvError: If uv refuses.
@@ -48,7 +52,8 @@ def export_lock(files: Mapping[str, bytes], folder: str, package: str | None) ->
         # Nothing of the launching machine may leak into the result: neither its uv.toml nor its
         # variables. No Python is needed to export a frozen lock.
         bare = {"PATH": os.defpath, "HOME": place, "XDG_CONFIG_HOME": place}
-        return _run(words, Path(place, folder), environment=bare)
+        text = _run(words, Path(place, folder), environment=bare)
+        return text.replace(f"{Path(place, folder).resolve().as_uri()}/", "file:")
 
 
 def compile_requirements(
