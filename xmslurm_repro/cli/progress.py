@@ -1,20 +1,17 @@
-"""Progress bars on a terminal."""
+"""Progress bars on a terminal, for steps that take long enough to be worth one."""
 
 from __future__ import annotations
 
 import threading
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from typing import TYPE_CHECKING
 
 from xmslurm_repro.ports.progress import ProgressTask
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+_PATIENCE_SECONDS = 0.4
+"""A step that is over sooner shows nothing, and costs nothing: rich is not even imported."""
 
 
 class TerminalProgress:
@@ -22,51 +19,88 @@ class TerminalProgress:
 
     def __init__(self) -> None:
         self._bars: Progress | None = None
-        self._running = 0
-        self._lock = threading.Lock()
+        self._shown = 0
+        self._lock = threading.RLock()
 
     def start(self, label: str, *, total: int | None = None, unit: str = "bytes") -> ProgressTask:
         """Begin a step."""
+        return _Step(self, label, total, unit)
+
+    def show(self, label: str, total: int | None, unit: str, done: int) -> tuple[Progress, TaskID]:
+        """Put up a bar for a step of which *done* is done already."""
         with self._lock:
             if self._bars is None:
-                self._bars = _bars(unit)
+                self._bars = _make_bars()
                 self._bars.start()
-            self._running += 1
-            return _Bar(self, self._bars, self._bars.add_task(label, total=total))
+            self._shown += 1
+            task = self._bars.add_task(label, total=total, completed=done, unit=unit)
+            return self._bars, task
 
-    def end_one(self) -> None:
-        """Let the bars vanish with the last of them."""
+    def hide(self, task: TaskID) -> None:
+        """Take a bar away; the last one takes the display with it."""
         with self._lock:
-            self._running -= 1
-            if self._running == 0 and self._bars is not None:
+            assert self._bars is not None  # noqa: S101 (a bar is shown)
+            self._bars.remove_task(task)
+            self._shown -= 1
+            if self._shown == 0:
                 self._bars.stop()
                 self._bars = None
 
 
-class _Bar:
-    def __init__(self, owner: TerminalProgress, bars: Progress, task: TaskID) -> None:
-        self._owner, self._bars, self._task = owner, bars, task
+class _Step:
+    def __init__(self, owner: TerminalProgress, label: str, total: int | None, unit: str) -> None:
+        self._owner, self._label, self._total, self._unit = owner, label, total, unit
+        self._done = 0
+        self._bar: tuple[Progress, TaskID] | None = None
         self._is_over = False
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(_PATIENCE_SECONDS, self._show)
+        self._timer.daemon = True
+        self._timer.start()
 
     def advance(self, amount: int) -> None:
         """Say that *amount* more is done."""
-        self._bars.advance(self._task, amount)
+        with self._lock:
+            self._done += amount
+            if self._bar is not None:
+                bars, task = self._bar
+                bars.update(task, completed=self._done)
 
     def finish(self) -> None:
         """Say that the step is over."""
-        if not self._is_over:
+        self._timer.cancel()
+        with self._lock:
+            if self._bar is not None and not self._is_over:
+                self._owner.hide(self._bar[1])
             self._is_over = True
-            self._bars.remove_task(self._task)
-            self._owner.end_one()
+
+    def _show(self) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._bar = self._owner.show(self._label, self._total, self._unit, self._done)
 
 
-def _bars(unit: str) -> Progress:
-    amount = DownloadColumn() if unit == "bytes" else TextColumn("{task.completed}/{task.total}")
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        amount,
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
+def _make_bars() -> Progress:
+    from rich.console import Console
+    from rich.filesize import decimal
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        ProgressColumn,
+        Task,
+        TextColumn,
+        TimeRemainingColumn,
     )
+    from rich.text import Text
+
+    class Amount(ProgressColumn):
+        """How much is done, and of how much, where that is known."""
+
+        def render(self, task: Task) -> Text:
+            says = decimal if task.fields["unit"] == "bytes" else str
+            done = says(int(task.completed))
+            of = f" of {says(int(task.total))}" if task.total else ""
+            return Text(f"{done}{of}" if task.completed or of else "")
+
+    columns = (TextColumn("{task.description}"), BarColumn(), Amount(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
