@@ -53,6 +53,16 @@ def test_the_node_is_no_hardware():
     assert verdict.facts == ()
 
 
+def test_another_card_of_the_same_model_is_the_same_hardware_and_another_model_is_not():
+    card = ("gpu_0", "NVIDIA A100-SXM4-40GB, GPU-1, 92.00, 40960 MiB")
+    twin = ("gpu_0", "NVIDIA A100-SXM4-40GB, GPU-2, 92.00, 40960 MiB")
+    other = ("gpu_0", "NVIDIA H100 80GB HBM3, GPU-3, 96.00, 81559 MiB")
+    original = outcome(facts=(*FACTS, card))
+
+    assert judge(original, outcome(facts=(*FACTS, twin))).hardware == ()
+    assert judge(original, outcome(facts=(*FACTS, other))).hardware == ("GPU model",)
+
+
 def test_another_image_is_only_r0_even_when_the_outputs_are_equal():
     assert judge(outcome(), outcome(image=digest("2"))).level is Level.R0
     assert judge(outcome(image=None), outcome(image=None)).level is Level.R0

@@ -20,9 +20,7 @@ HARDWARE_FACTS = (
 numbers first: another GPU reorders sums, a driver brings other kernels, other CPU flags let a BLAS
 pick other code."""
 
-_EVERY_RUN = frozenset(
-    {"attempt", "boot_id", "format", "hostname", "node", "restart_count", "started_at"}
-)
+_EVERY_RUN = frozenset({"attempt", "boot_id", "format", "hostname", "job_id", "node", "started_at"})
 """Facts that differ from run to run and explain nothing."""
 
 
@@ -206,7 +204,7 @@ def _compare_files(
 
 def compare_facts(original: Outcome, replay: Outcome) -> tuple[FactDifference, ...]:
     """Facts that differ and could explain something, most likely cause first."""
-    left, right = dict(original.facts), dict(replay.facts)
+    left, right = _facts(original), _facts(replay)
     order = {name: rank for rank, (name, _) in enumerate(HARDWARE_FACTS)}
     names = sorted(left.keys() | right.keys(), key=lambda name: (order.get(name, 99), name))
     return tuple(
@@ -214,3 +212,15 @@ def compare_facts(original: Outcome, replay: Outcome) -> tuple[FactDifference, .
         for name in names
         if left.get(name) != right.get(name) and name not in _EVERY_RUN
     )
+
+
+def _facts(outcome: Outcome) -> dict[str, str]:
+    """
+    The facts of an outcome, with the models of its GPUs, which a job writes as ``gpu_0``,
+    ``gpu_1``, …: the name, then what is each card's own (nvidia-smi(1), ``--query-gpu``).
+    """
+    facts = dict(outcome.facts)
+    cards = [name for name in facts if name.removeprefix("gpu_").isdigit()]
+    if cards:
+        facts["gpu_models"] = ", ".join(sorted(facts[name].partition(",")[0] for name in cards))
+    return facts
