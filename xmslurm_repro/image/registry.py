@@ -9,10 +9,8 @@ import hashlib
 import ipaddress
 import threading
 from collections.abc import Callable, Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
 
 from xmslurm_repro.errors import (
     BaseUnreachableError,
@@ -40,11 +38,10 @@ from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import HttpError
+from xmslurm_repro.transport.http_parallel import for_each
 
 _WORKERS = 6
 _MAX_INDEX_DEPTH = 4
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,7 +139,7 @@ class RegistryClient:
         total = sum(blob.size_bytes for blob in missing)
         task = (progress or SilentProgress()).start(f"pull {parsed}", total=total)
         try:
-            _for_each(partial(_pull_blob, place, blobs, task), missing)
+            for_each(partial(_pull_blob, place, blobs, task), missing, workers=_WORKERS)
         finally:
             task.finish()
         offered = config_architecture(blobs.get(config.digest), str(parsed))
@@ -197,7 +194,8 @@ class RegistryClient:
         total = sum(blob.size_bytes for blob in wanted)
         task = (progress or SilentProgress()).start(f"push to {repository}", total=total)
         try:
-            moved = _for_each(partial(_push_blob, place, blobs, sources, task), wanted)
+            job = partial(_push_blob, place, blobs, sources, task)
+            moved = for_each(job, wanted, workers=_WORKERS)
         finally:
             task.finish()
         for name in (str(image_manifest.digest), *lacking):
@@ -334,8 +332,15 @@ def _mountable(mount_from: Sequence[str], reference: Reference) -> tuple[str, ..
     return tuple(dict.fromkeys(found))
 
 
-def _pull_blob(place: Repository, blobs: BlobStore, task: ProgressTask, blob: Descriptor) -> None:
+def _pull_blob(
+    place: Repository,
+    blobs: BlobStore,
+    task: ProgressTask,
+    blob: Descriptor,
+    check: Callable[[], None],
+) -> None:
     def write(data: bytes) -> None:
+        check()
         writer.write(data)
         task.advance(len(data))
 
@@ -357,6 +362,7 @@ def _push_blob(
     sources: Sequence[str],
     task: ProgressTask,
     blob: Descriptor,
+    check: Callable[[], None],
 ) -> str:
     """Make the repository hold *blob*; say how: ``present``, ``mounted`` or ``sent``."""
     if place.has_blob(blob.digest):
@@ -374,16 +380,9 @@ def _push_blob(
     size = blobs.size_bytes(blob.digest)
     try:
         place.upload_blob(
-            blob.digest, size, lambda: blob_body(blobs.open(blob.digest), task), location
+            blob.digest, size, lambda: blob_body(blobs.open(blob.digest), task, check), location
         )
     except RegistryError:
         check_local(blobs, blob.digest)
         raise
     return "sent"
-
-
-def _for_each(job: Callable[[_Item], _Result], items: Sequence[_Item]) -> list[_Result]:
-    """Run *job* for all, several at once. Every job ends; then the first error is raised."""
-    with ThreadPoolExecutor(max_workers=_WORKERS) as workers:
-        futures = [workers.submit(job, item) for item in items]
-    return [future.result() for future in futures]

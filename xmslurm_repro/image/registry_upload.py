@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from typing import BinaryIO, cast
 
 from xmslurm_repro.errors import DigestMismatchError
@@ -14,21 +15,23 @@ from xmslurm_repro.ports.store import BlobStore
 _CHUNK_BYTES = 1 << 20
 
 
-def blob_body(source: BinaryIO, task: ProgressTask) -> BinaryIO:
+def blob_body(source: BinaryIO, task: ProgressTask, check: Callable[[], None]) -> BinaryIO:
     """
     A blob that is read to be sent; tells *task* of bytes that were not read before.
 
+    *check* is called before each piece, and may raise.
+
     It takes *source* over and closes it.
     """
-    return cast("BinaryIO", _BlobBody(source, task))
+    return cast("BinaryIO", _BlobBody(source, task, check))
 
 
 class _BlobBody(io.RawIOBase):
     """See `blob_body`."""
 
-    def __init__(self, source: BinaryIO, task: ProgressTask) -> None:
+    def __init__(self, source: BinaryIO, task: ProgressTask, check: Callable[[], None]) -> None:
         super().__init__()
-        self._source, self._task = source, task
+        self._source, self._task, self._check = source, task, check
         self._told = 0
 
     def readable(self) -> bool:
@@ -41,6 +44,7 @@ class _BlobBody(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         """Read as files do."""
+        self._check()
         data = self._source.read(size)
         at = self._source.tell()
         if at > self._told:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +18,7 @@ from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import HttpError, origin_of, public_url
+from xmslurm_repro.transport.http_parallel import for_each
 
 _WORKERS = 8
 _CHUNK_BYTES = 1 << 20
@@ -74,11 +74,11 @@ def fetch_artifacts(
         logins=_logins(index_urls),
     )
     try:
-        with ThreadPoolExecutor(max_workers=_WORKERS) as workers:
-            one = partial(_fetch_one, sources=sources, blobs=blobs, task=task)
-            failures = [failure for failure in workers.map(one, missing.values()) if failure]
+        one = partial(_fetch_one, sources=sources, blobs=blobs, task=task)
+        tried = for_each(one, list(missing.values()), workers=_WORKERS)
     finally:
         task.finish()
+    failures = [failure for failure in tried if failure]
     if failures:
         count = f"{len(failures)} package{'s' if len(failures) > 1 else ''}"
         raise FetchError(
@@ -163,14 +163,19 @@ _Write = Callable[[bytes], object]
 
 
 def _fetch_one(
-    artifact: Artifact, *, sources: _Sources, blobs: BlobStore, task: ProgressTask
+    artifact: Artifact,
+    check: Callable[[], None],
+    *,
+    sources: _Sources,
+    blobs: BlobStore,
+    task: ProgressTask,
 ) -> tuple[str, list[str]] | None:
     """Try each source; return the name and what went wrong, or ``None`` when it is there."""
     wrong: list[str] = []
     for label, read in sources.of(artifact):
         try:
             with blobs.writer() as writer:
-                read(_counted(writer.write, task))
+                read(_counted(writer.write, task, check))
                 writer.commit(expected=artifact.sha256)
             return None
         except DigestMismatchError as error:
@@ -183,8 +188,11 @@ def _fetch_one(
     return artifact.name, [f"{artifact.filename}: {reason}" for reason in wrong]
 
 
-def _counted(write: Callable[[bytes], int], task: ProgressTask) -> _Write:
+def _counted(
+    write: Callable[[bytes], int], task: ProgressTask, check: Callable[[], None]
+) -> _Write:
     def count(data: bytes) -> None:
+        check()
         write(data)
         task.advance(len(data))
 
