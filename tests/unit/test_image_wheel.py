@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zipfile
@@ -277,6 +278,16 @@ def test_a_file_that_is_not_what_its_record_says_is_named(record, said):
     found = problems(("demo", wheel(record=record)))
 
     assert any(said in line and line.startswith("demo-1.0") for line in found)
+
+
+def test_a_hash_in_hexadecimal_digits_counts_and_is_written_as_it_should_be():
+    digits = hashlib.sha256(b"x = 1\n").hexdigest()
+    data = wheel(record={"demo/__init__.py": f"demo/__init__.py,sha256={digits},6"})
+    blobs, image = laid_out(("demo", data))
+    plain_blobs, plain = laid_out(("demo", wheel()))
+    record = f"{SITE}/demo-1.0.dist-info/RECORD"
+
+    assert content(plain_blobs, plain.layers[0], record) == content(blobs, image.layers[0], record)
 
 
 def test_a_script_that_is_not_what_its_record_says_is_named():

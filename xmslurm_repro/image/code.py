@@ -21,7 +21,7 @@ from xmslurm_repro.ports.store import BlobStore, Tree
 MAX_CODE_LAYERS = 16 + 8 + 16
 
 _LARGE = 1 << 20
-_TEXT_LAYER = 4 << 20
+_TEXT_LAYER = 1 << 20
 _DATA_LAYER = 16 << 20
 _TEXT_SUFFIXES = (
     *(b".bash", b".bib", b".c", b".cc", b".cfg", b".cpp", b".cu", b".cuh", b".gin", b".h"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tarfile
 import tempfile
 from contextlib import closing
@@ -124,6 +125,7 @@ def from_docker_daemon(
     url = docker_host or _DEFAULT_DOCKER
     work_dir.mkdir(parents=True, exist_ok=True)
     try:
+        _knock(url)
         with (
             closing(DockerClient(base_url=url, timeout=_TIMEOUT_SECONDS)) as client,
             tempfile.NamedTemporaryFile(dir=work_dir) as saved,
@@ -137,12 +139,19 @@ def from_docker_daemon(
             f"the Docker engine at {url} has no image {name!r}",
             hint=f"Bring it there first: `docker pull {name}`.",
         ) from error
-    except DockerException as error:
+    except (DockerException, OSError) as error:
         raise BaseUnreachableError(
             f"the Docker engine at {url} cannot be asked for {name!r}",
             details=[f"caused by: {error}"],
             hint="Check with `docker info` that it runs and that you may use it.",
         ) from error
+
+
+def _knock(url: str) -> None:
+    # docker-py leaves its socket open when nobody answers.
+    if url.startswith("unix://"):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(url.removeprefix("unix://"))
 
 
 def _import_archive(archive: tarfile.TarFile, blobs: BlobStore, what: str) -> Descriptor:

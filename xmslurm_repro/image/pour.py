@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import struct
 import zipfile
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from xmslurm_repro.image.layer import TreeWriter
-from xmslurm_repro.image.record import expected_digest
+from xmslurm_repro.image.record import expected_digest, hash_column
 from xmslurm_repro.image.wheel import PlannedFile
 from xmslurm_repro.store.tar import member_header, padding
 
@@ -77,8 +76,8 @@ class WheelSource:
         elif crc != member.CRC:
             self._note(member, f"has the CRC {crc:08x} instead of {member.CRC:08x}")
         elif digest.digest() != want:
-            got = base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()
-            self._note(member, f"is {algorithm}={got}, its RECORD says {file.record}")
+            got = hash_column(algorithm, digest.digest())
+            self._note(member, f"is {got}, its RECORD says {file.record}")
 
     def _inflated(self, member: zipfile.ZipInfo) -> Iterator[tuple[bytes, bytes]]:
         # Guards: were the stream to end early, go on after its end, or yield another size, a

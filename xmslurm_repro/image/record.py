@@ -37,8 +37,7 @@ def parse_record(text: str) -> dict[str, RecordLine]:
         path, named, size = row
         if path in lines:
             raise ValueError(f"line {number}: {path!r} stands there twice")
-        if named:
-            expected_digest(named)
+        named = hash_column(*expected_digest(named)) if named else ""
         if size and not size.isdecimal():
             raise ValueError(f"line {number}: {size!r} is no size")
         lines[path] = RecordLine(hash=named, size_bytes=int(size) if size else None)
@@ -49,20 +48,31 @@ def expected_digest(named: str) -> tuple[str, bytes]:
     """
     Part ``sha256=…`` into algorithm and raw digest.
 
+    The specification wants URL-safe Base64; hexadecimal digits, which some wheels have (gmsh
+    does), are taken as well, since they say the same.
+
     Raises:
         ValueError: If it is of no algorithm that we know, or of the wrong length.
     """
     algorithm, _, encoded = named.partition("=")
-    digest = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
-    if _ALGORITHMS.get(algorithm) != len(digest):
+    size_bytes = _ALGORITHMS.get(algorithm, 0)
+    if len(encoded) == 2 * size_bytes:
+        digest = bytes.fromhex(encoded)
+    else:
+        digest = base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
+    if not size_bytes or len(digest) != size_bytes:
         raise ValueError(f"{named!r} is no SHA-256, SHA-384 or SHA-512")
     return algorithm, digest
 
 
+def hash_column(algorithm: str, digest: bytes) -> str:
+    """Write a digest as RECORD does."""
+    return f"{algorithm}={base64.urlsafe_b64encode(digest).rstrip(b'=').decode()}"
+
+
 def sha256_line(content: bytes) -> str:
     """Name *content* as RECORD does."""
-    digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest())
-    return f"sha256={digest.rstrip(b'=').decode()}"
+    return hash_column("sha256", hashlib.sha256(content).digest())
 
 
 def render_record(lines: Iterable[tuple[str, str, str]]) -> bytes:
