@@ -68,5 +68,6 @@ def _folder(asked: Path | None) -> Iterator[Path]:
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except BenchError as error:
+    except (BenchError, PermissionError, FileNotFoundError) as error:
+        # The last two: what the test bed says of a missing program, or when it is not root.
         sys.exit(f"error: {error}")

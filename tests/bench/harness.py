@@ -85,7 +85,7 @@ class Row:
     Attributes:
         ratio: The median, over the repetitions, of its time divided by the reference's time in
             the same repetition. ``None`` where there is no reference.
-        parts: The median of each step.
+        parts: The median of each step; one that was not taken took 0.
         samples: Seconds of each repetition.
     """
 
@@ -204,8 +204,8 @@ def _row(name: str, timings: Sequence[Timing], reference: Sequence[Timing] | Non
         ratio=ratio,
         peak_rss_kib=max(peaks) if peaks else None,
         parts={
-            part: statistics.median(timing.parts[part] for timing in timings)
-            for part in timings[0].parts
+            part: statistics.median(timing.parts.get(part, 0.0) for timing in timings)
+            for part in dict.fromkeys(part for timing in timings for part in timing.parts)
         },
         samples=samples,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -163,6 +164,15 @@ def test_the_steps_of_a_process_are_the_last_line_that_it_prints(tmp_path: Path)
     assert [("read", 0.5), ("write", 0.25)] == list(row.parts.items())
 
 
+def test_a_step_that_was_not_taken_took_no_time():
+    parts = iter([{"read": 1.0}, {"read": 1.0, "write": 0.5}, {"read": 1.0, "write": 0.5}])
+    contender = Contender(name="a", run=lambda: Timing(seconds=2, parts=next(parts)))
+
+    [row] = measure([contender], repetitions=3, warm_ups=0)
+
+    assert {"read": 1.0, "write": 0.5} == row.parts
+
+
 def test_a_table_is_plain_text_in_columns():
     ours, theirs = iter([0.5]), iter([0.25])
     contenders = [
@@ -235,3 +245,30 @@ def test_a_linked_copy_shares_what_never_changes_and_not_the_database(tmp_path: 
     assert (tmp_path / "c" / "blobs" / "b").samefile(tmp_path / "a" / "blobs" / "b")
     assert not (tmp_path / "c" / "record.db").samefile(tmp_path / "a" / "record.db")
     assert bytes_below(tmp_path / "c") == 12
+
+
+def bench(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_command_prints_what_it_measured_and_writes_it(tmp_path: Path):
+    done = bench("startup", "--repetitions", "1", "--json", str(tmp_path / "a.json"))
+
+    assert (0, "") == (done.returncode, done.stderr)
+    assert "xmslurm-repro --help" in done.stdout
+    [table] = json.loads((tmp_path / "a.json").read_text())["tables"]
+    assert all(len(row["samples"]) == 1 for row in table["rows"])
+
+
+def test_a_part_that_does_not_exist_is_an_error_of_usage():
+    done = bench("nothing")
+
+    assert done.returncode == 2
+    assert "no such part: nothing" in done.stderr
