@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import os
 import subprocess
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.local import LocalScheduler
 from xmslurm_repro.cluster.runtime import Runtime
 from xmslurm_repro.cluster.scheduler import Scheduler
-from xmslurm_repro.cluster.shell import ShellCluster
+from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
 from xmslurm_repro.cluster.slurm import SlurmScheduler
 from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import Outcome, RunId
@@ -26,6 +27,8 @@ from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.ports.transport import Transport
 
 T = TypeVar("T")
+
+OCTETS = "application/octet-stream"
 
 _numbers = itertools.count()
 
@@ -62,6 +65,7 @@ class Place:
     state_dir: str
     seen: Path
     runtime: Runtime | None = None
+    registry: RegistryTarget | None = None
     patience_seconds: float = 60
     blobs: Blobs = field(default_factory=Blobs)
     images: dict[str, Image] = field(default_factory=dict)
@@ -83,6 +87,7 @@ class Place:
                 self.runtime,
                 clock=RealClock(),
                 state_dir=self.state_dir,
+                registry=self.registry,
                 patience_seconds=self.patience_seconds,
             )
             try:
@@ -145,7 +150,10 @@ def local_place(seen: Path, runtime: Runtime | None = None) -> Place:
     """This machine, as whoever runs the tests."""
     from xmslurm_repro.transport.local import LocalTransport
 
+    scratch = seen.parent / "scratch"
+    scratch.mkdir(exist_ok=True)
     env = {"PATH": os.environ["PATH"], "HOME": str(seen.parent), "LC_ALL": "C.UTF-8"}
+    env["TMPDIR"] = str(scratch)
     return Place(
         make_transport=lambda: LocalTransport(env=env),
         scheduler=LocalScheduler(),
@@ -198,4 +206,30 @@ def ssh_transport(bed: Testbed, user: str | None = None) -> Transport:
             known_hosts=str(bed.ssh_known_hosts),
             identity_files=(str(bed.ssh_key),),
         )
+    )
+
+
+def push_image(repository: str, image: Image, blobs: Blobs) -> None:
+    """Push *image* to a plain-HTTP registry, as the OCI distribution specification says."""
+    host, _, name = repository.partition("/")
+    base = f"http://{host}/v2/{name}"
+    for blob in image.blobs[:-1]:
+        with request("POST", f"{base}/blobs/uploads/") as answer:
+            place = answer.headers["Location"]
+        joint = "&" if "?" in place else "?"
+        request("PUT", f"{place}{joint}digest={blob.digest}", blobs.get(blob.digest)).close()
+    manifest = image.manifest
+    request(
+        "PUT",
+        f"{base}/manifests/{manifest.digest}",
+        blobs.get(manifest.digest),
+        media_type=manifest.media_type,
+    ).close()
+
+
+def request(method: str, url: str, data: bytes = b"", *, media_type: str = OCTETS):
+    """One request to a registry on loopback."""
+    headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
+    return urllib.request.urlopen(
+        urllib.request.Request(url, data=data, method=method, headers=headers), timeout=30
     )

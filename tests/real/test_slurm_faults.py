@@ -569,6 +569,16 @@ def test_a_site_without_accounting_is_good_enough(testbed_without_accounting: Te
     assert lost.state is RunState.LOST
 
 
+def test_a_job_with_gpus_is_told_which_ones_are_its_own(place: Place):
+    wanted = sh(place, "echo $CUDA_VISIBLE_DEVICES", resources=Resources(gpus=1))
+    without = sh(place, "echo ${CUDA_VISIBLE_DEVICES-none}")
+
+    printed = [place.log_of(outcome_of(place.play(w)).run_id) for w in (wanted, without)]
+
+    assert printed[0] in {b"0\n", b"1\n"}
+    assert printed[1] == b"none\n"
+
+
 # --- many --------------------------------------------------------------------------------------
 
 

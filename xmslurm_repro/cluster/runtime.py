@@ -15,6 +15,8 @@ INNER: tuple[Word, ...] = ("env", "-i", Words("xm_env"), Words("xm_argv"))
 _INNER_PATH = "/usr/local/bin:/usr/bin:/bin"
 """Where ``env`` is looked for in the image."""
 
+_TOPOLOGY = "/sys/devices/system"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerJob:
@@ -51,6 +53,16 @@ class Runtime(Protocol):
         ...
 
     @property
+    def can_pull(self) -> bool:
+        """Whether jobs can get the image from a registry themselves."""
+        ...
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Arrays that its bash file needs, by name."""
+        ...
+
+    @property
     def probe(self) -> str:
         """
         Bash commands, run on the cluster, that print the version and end with 0 if a container
@@ -77,6 +89,16 @@ class Bubblewrap:
     def name(self) -> str:
         """Its name."""
         return "bubblewrap"
+
+    @property
+    def can_pull(self) -> bool:
+        """No: it wants unpacked trees."""
+        return False
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """None."""
+        return ()
 
     @property
     def probe(self) -> str:
@@ -106,6 +128,10 @@ class Bubblewrap:
             *code,
             *("--dev", "/dev"),
             *("--proc", "/proc"),
+            # How many processors there are and how memory is near them; no more of the host.
+            *("--tmpfs", "/sys"),
+            *("--ro-bind", _TOPOLOGY, _TOPOLOGY),
+            *("--remount-ro", "/sys"),
             *("--bind", Var("xm_tmp"), "/tmp"),  # noqa: S108 (the path inside the container)
             *("--bind", Var("xm_outputs"), OUTPUTS_DIR),
             *("--bind", Var("xm_pycache"), PYCACHE_DIR),
@@ -116,8 +142,3 @@ class Bubblewrap:
             *self.options,
             *INNER,
         )
-
-
-def bind(source: str, target: str, *more: str) -> Joined:
-    """Write a ``type=bind`` mount of the folder in the variable *source*, as podman takes it."""
-    return Joined(("type=bind,src=", Var(source), "".join((f",dst={target}", *more))))

@@ -63,6 +63,7 @@ def render_script(
         ("xm_code_key", tree_key(code)),
         ("xm_full_check", "1" if submission.full_check else "0"),
         ("xm_grace_seconds", str(grace_seconds)),
+        ("xm_gpus", str(submission.resources.gpus)),
         *settings,
     )
     return "".join(
@@ -72,6 +73,7 @@ def render_script(
             *(f"{name}={shlex.quote(value)}\n" for name, value in values),
             assign_array("xm_root_layers", tuple(_layer_words(root))),
             assign_array("xm_code_layers", tuple(_layer_words(code))),
+            *(assign_array(name, words) for name, words in runtime.arrays),
             "xm_build_command() {\n",
             assign_array("xm_command", runtime.command(job), indent="    "),
             "}\n\n",

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from xmslurm_repro.cluster.delivery import deliver_blobs
 from xmslurm_repro.cluster.hello import Hello, check_program, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
+from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.program import (
     compose,
     inline_argv,
@@ -51,7 +52,7 @@ class RegistryTarget:
 
 def default_runtimes() -> tuple[Runtime, ...]:
     """The runtimes that are tried, in order, where the configuration names none."""
-    return (Bubblewrap(),)
+    return (Bubblewrap(), Podman())
 
 
 class ShellCluster:
@@ -144,7 +145,9 @@ class ShellCluster:
 
     async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:
         """Make the image's blobs available to jobs; move only what is missing."""
-        hello, _ = await self._known()
+        hello, runtime = await self._known()
+        if self._registry is not None and runtime.can_pull:
+            return 0
         return await deliver_blobs(self._transport, hello.state_dir, image, blobs, progress)
 
     async def submit(self, submission: Submission) -> str:
@@ -163,6 +166,7 @@ class ShellCluster:
             runtime=runtime,
             index_sha256=table.index_sha256,
             grace_seconds=max(1, hello.kill_wait_seconds * 6 // 10),
+            settings=self._registry_settings(runtime),
         )
         payload = Payload(
             token=submission.token,
@@ -172,6 +176,15 @@ class ShellCluster:
             max_parallel_tasks=submission.max_parallel_tasks or 1,
         )
         return await self._submitter(hello.state_dir).submit(payload)
+
+    def _registry_settings(self, runtime: Runtime) -> tuple[tuple[str, str], ...]:
+        if self._registry is None or not runtime.can_pull:
+            return ()
+        is_insecure = "1" if self._registry.is_insecure else "0"
+        return (
+            ("xm_registry", self._registry.repository),
+            ("xm_registry_is_insecure", is_insecure),
+        )
 
     def _submitter(self, state_dir: str) -> Submitter:
         return Submitter(

@@ -17,3 +17,5 @@ xm_forward() {
 
 # bubblewrap reports an exit code only of what it could set up and start.
 xm_has_started() { grep -q exit-code "$xm_local/status"; }
+
+xm_kill() { kill -KILL -- "-$xm_container" 2>/dev/null; }

@@ -130,6 +130,17 @@ xm_read_task() {
     count=${fields[0]}
     xm_argv=("${fields[@]:1:count}")
     xm_env=("${fields[@]:count+1}" "XMSLURM_ATTEMPT=$xm_attempt")
+    ((xm_gpus)) && xm_add_gpus
+}
+
+# Which of the node's accelerators are ours is known here only, and without it a command takes all
+# where no cgroup keeps it from them.
+xm_add_gpus() {
+    local name
+    for name in CUDA_VISIBLE_DEVICES ROCR_VISIBLE_DEVICES GPU_DEVICE_ORDINAL ZE_AFFINITY_MASK; do
+        [[ -n ${!name-} ]] && xm_env+=("$name=${!name}")
+    done
+    return 0
 }
 
 # xm_alone FILE COMMAND...: run COMMAND while nobody else holds FILE. The lock saves work only:
@@ -314,20 +325,29 @@ xm_have_trees() {
 # this user with the same packages) and the bytecode of the code (ours alone: all its files have
 # one time stamp, by which Python would take stale bytecode for a same-sized edit).
 xm_make_folders() {
-    local base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}} owned
+    local base=${SLURM_TMPDIR:-${TMPDIR:-/tmp}}
+    [[ -d $base && -w $base ]] || base=/tmp
     xm_local=$(mktemp -d "$base/xmslurm-job.XXXXXX") || xm_finish failed '' "no folder can be made in $base"
+    # Whoever finds this folder without its lock held may remove it: then we were killed.
+    exec 8>"$xm_local/lock" && flock -n 8 2>/dev/null
+    xm_scratch=$base
     xm_tmp=$xm_local/tmp xm_private=$xm_local/pycache
     mkdir -m 1777 "$xm_tmp" && mkdir -p "$xm_private"
     xm_outputs=$xm_dir/outputs
-    owned=$base/xmslurm-$UID
-    mkdir -m 700 "$owned" 2>/dev/null
-    xm_pycache=$owned/pycache/$xm_root_key
+    xm_node=$base/xmslurm-$UID
+    mkdir -m 700 "$xm_node" 2>/dev/null
     # Somebody else's folder of that name in a shared /tmp is not to be trusted.
-    if [[ -L $owned || ! -O $owned || $(stat -c %a "$owned") != 700 ]] ||
-        ! mkdir -p "$xm_pycache/xm/code" 2>/dev/null; then
-        xm_pycache=$xm_local/pycache-shared
-        mkdir -p "$xm_pycache/xm/code"
-    fi
+    [[ ! -L $xm_node && -O $xm_node && $(stat -c %a "$xm_node") == 700 ]] || xm_node=$xm_local/node
+    xm_pycache=$xm_node/pycache/$xm_root_key
+    mkdir -p "$xm_pycache/xm/code" || xm_finish failed '' "nothing can be written to $xm_node"
+}
+
+# Remove what jobs of ours left on this node when they were killed.
+xm_sweep() {
+    local folder
+    while IFS= read -r -d '' folder; do
+        [[ -f $folder/lock ]] && flock -n "$folder/lock" rm -rf -- "$folder" 2>/dev/null
+    done < <(find "$xm_scratch" -maxdepth 1 -type d -name 'xmslurm-job.*' -user "$UID" -mmin +10 -print0)
 }
 
 xm_fact() { printf '%s=%s\n' "$1" "${2//[[:cntrl:]]/ }"; }
@@ -469,7 +489,7 @@ xm_wait() {
     wait "$xm_container"
     while kill -0 "$xm_container" 2>/dev/null; do
         if [[ -n ${xm_interrupted-} ]]; then
-            ((left-- > 0)) || kill -KILL -- "-$xm_container" 2>/dev/null
+            ((left-- > 0)) || xm_kill
             sleep 0.1
         else
             wait "$xm_container"
@@ -486,7 +506,7 @@ xm_start() {
     # Job control, because without it the shell starts what goes to the background with SIGINT
     # ignored, and that would reach the command.
     set -m
-    "${xm_command[@]}" </dev/null >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 9>&- &
+    "${xm_command[@]}" </dev/null >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 8>&- 9>&- &
     xm_container=$!
     set +m
     xm_wait
@@ -513,7 +533,7 @@ xm_main() {
     trap 'xm_on_signal TERM' TERM
     trap 'xm_on_signal INT' INT
     xm_make_folders
-    (trap '' TERM INT; xm_facts) &
+    (trap '' TERM INT; exec 8>&-; xm_facts; xm_sweep) &
     xm_facts_pid=$!
     xm_read_task
     xm_prepare

@@ -3,12 +3,13 @@
 # Lists of array tasks are cut short after 64 bytes otherwise.
 export SLURM_BITSTR_LEN=0
 
-# What reaches sbatch reaches the job, and SBATCH_* variables would change it unseen.
+# What reaches sbatch reaches the job, and SBATCH_* variables would change it unseen. TMPDIR of a
+# login node is often nothing on others.
 slurm_clean() {
     env -i PATH="$PATH" HOME="$HOME" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" \
         SHELL=/bin/bash ${SLURM_CONF:+SLURM_CONF="$SLURM_CONF"} \
         ${SLURM_CONF_SERVER:+SLURM_CONF_SERVER="$SLURM_CONF_SERVER"} \
-        ${LD_LIBRARY_PATH:+LD_LIBRARY_PATH="$LD_LIBRARY_PATH"} ${TMPDIR:+TMPDIR="$TMPDIR"} "$@"
+        ${LD_LIBRARY_PATH:+LD_LIBRARY_PATH="$LD_LIBRARY_PATH"} "$@"
 }
 
 scheduler_submit() {  # SCRIPT NAME TASKS LIMIT

@@ -1,0 +1,120 @@
+"""Container runtimes other than the default, each really run: what they promise is the same."""
+
+from __future__ import annotations
+
+import pwd
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cluster_places import (
+    Place,
+    fresh_token,
+    local_place,
+    outcome_of,
+    push_image,
+    slurm_place,
+    ssh_place,
+)
+from tests.cluster_support import scratch_state, submission
+
+# The same promises, so the same tests, at the places below.
+from tests.contract.test_cluster import (
+    test_a_cancelled_run_says_so,
+    test_a_command_that_fails_fails_the_run_and_keeps_its_outputs,
+    test_a_command_that_is_not_in_the_image_fails_the_run,
+    test_a_run_leaves_its_exit_code_its_log_and_its_outputs,
+    test_a_work_folder_that_is_not_in_the_image_fails_the_run_and_says_so,
+    test_an_array_gives_every_task_its_own_command,
+    test_arguments_arrive_to_the_byte,
+    test_output_names_are_exact_and_outputs_can_be_fetched,
+    test_the_command_finds_nothing_of_the_host,
+    test_the_environment_is_the_given_one_and_nothing_else,
+    test_tmp_is_empty_writable_and_gone_afterwards,
+)
+from tests.testbed.bed import Testbed
+from xmslurm_repro.cluster.podman import Podman
+from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
+from xmslurm_repro.model.run import RunState
+from xmslurm_repro.ports.progress import SilentProgress
+
+__all__ = [
+    "test_a_cancelled_run_says_so",
+    "test_a_command_that_fails_fails_the_run_and_keeps_its_outputs",
+    "test_a_command_that_is_not_in_the_image_fails_the_run",
+    "test_a_run_leaves_its_exit_code_its_log_and_its_outputs",
+    "test_a_work_folder_that_is_not_in_the_image_fails_the_run_and_says_so",
+    "test_an_array_gives_every_task_its_own_command",
+    "test_arguments_arrive_to_the_byte",
+    "test_output_names_are_exact_and_outputs_can_be_fetched",
+    "test_the_command_finds_nothing_of_the_host",
+    "test_the_environment_is_the_given_one_and_nothing_else",
+    "test_tmp_is_empty_writable_and_gone_afterwards",
+]
+
+
+@pytest.fixture(scope="module", params=["podman as root", "podman without root"])
+def place(request, testbed: Testbed, tmp_path_factory) -> Iterator[Place]:
+    if request.param == "podman as root":
+        with scratch_state(tmp_path_factory.mktemp("local") / "state") as seen:
+            yield local_place(seen, Podman())
+            forget_images(seen.parent / "scratch")
+    else:
+        with ssh_place(testbed, Podman()) as there:
+            yield there
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_stores_stay(testbed: Testbed) -> Iterator[None]:
+    yield
+    users = [0, *(pwd.getpwnam(user).pw_uid for user in testbed.users)]
+    for folder in (path for user in users for path in Path("/tmp").glob(f"xmslurm-{user}*")):
+        forget_images(folder)
+        subprocess.run(["rm", "-rf", str(folder)], check=False)
+
+
+def forget_images(folder: Path) -> None:
+    """podman keeps its store mounted while it is root's."""
+    for mounted in [*folder.glob("podman-*/root/overlay"), *folder.glob("*/podman-*/root/overlay")]:
+        subprocess.run(["umount", str(mounted)], check=False, capture_output=True)
+
+
+def test_a_job_pulls_its_image_by_digest_and_nothing_is_sent(testbed: Testbed):
+    with slurm_place(testbed, Podman()) as place:
+        repository = f"{testbed.registry}/runs-{fresh_token()}"
+        push_image(repository, place.image(), place.blobs)
+        target = RegistryTarget(repository=repository, is_insecure=True)
+        place = replace(place, registry=target)
+
+        async def scenario(cluster: ShellCluster) -> int:
+            return await cluster.deliver(place.image(), place.blobs, SilentProgress())
+
+        assert place.run(scenario) == 0
+        wanted = submission(place.image(), ["sh", "probe.sh"], token=fresh_token())
+        outcome = outcome_of(place.play(wanted))
+
+    assert outcome.state is RunState.COMPLETED, outcome.reason
+    assert outcome.image == place.image().manifest.digest
+
+
+def test_an_image_that_the_registry_does_not_have_fails_the_run(testbed: Testbed):
+    with slurm_place(testbed, Podman()) as place:
+        target = RegistryTarget(repository=f"{testbed.registry}/none", is_insecure=True)
+        place = replace(place, registry=target)
+        place.images["other"] = place.image()
+        wanted = submission(other_image(place), ["true"], token=fresh_token())
+
+        outcome = outcome_of(place.play(wanted))
+
+    assert outcome.state is RunState.FAILED
+    assert "podman cannot load the image" in (outcome.reason or "")
+
+
+def other_image(place: Place):
+    """An image that no store holds yet."""
+    from tests.cluster_support import shell_image
+
+    return shell_image(place.blobs, code={"fresh": fresh_token().encode()})

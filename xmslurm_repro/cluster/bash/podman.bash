@@ -1,0 +1,82 @@
+# podman: its own store on the node, filled from the blobs or a registry, by digest.
+
+xm_runtime_version() { podman --version; }
+
+xm_prepare() {
+    command -v podman >/dev/null || xm_finish failed '' 'podman is not on this node'
+    xm_make_store
+    xm_podman=(podman --root "$xm_store/root" --runroot "$xm_podman_run/run" --storage-driver overlay
+        --cgroup-manager cgroupfs "${xm_podman_options[@]}")
+    # crun refuses hosts that have both versions of cgroups.
+    if [[ $(stat -f -c %T /sys/fs/cgroup) != cgroup2fs && " ${xm_podman_options[*]} " != *' --runtime '* ]] &&
+        command -v runc >/dev/null; then
+        xm_podman+=(--runtime runc)
+    fi
+    xm_user=()
+    ((UID)) && xm_user=(--userns=keep-id)
+    xm_limit_podman
+    xm_image_id=${xm_config#sha256:}
+    xm_name=xm-$xm_token-$xm_task-$xm_attempt
+    if ! "${xm_podman[@]}" image exists "$xm_image_id" 2>/dev/null; then
+        xm_alone "$xm_store.lock" xm_pull 2>"$xm_local/why" >&2 ||
+            xm_finish failed '' "podman cannot load the image: $(tail -n 1 "$xm_local/why" | head -c 500)"
+    fi
+    found=$("${xm_podman[@]}" image inspect --format '{{.Id}} {{.Digest}}' "$xm_image_id" 2>"$xm_local/why") ||
+        xm_refuse "podman has loaded another image than $xm_image: $(tail -n 1 "$xm_local/why" | head -c 500)"
+    [[ $found == "$xm_image_id $xm_image" ]] || xm_refuse "podman has loaded $found instead of $xm_image_id $xm_image"
+    xm_attested=$xm_image
+}
+
+# A store for this node and user, if one can be kept.
+xm_make_store() {
+    local boot sum
+    # Its notion of what runs must not outlive a reboot, as files in /tmp may.
+    read -r boot </proc/sys/kernel/random/boot_id
+    xm_store=$xm_node/podman-${boot%%-*}
+    # podman takes no more than 50 characters for this folder, and the store is tied to it.
+    sum=$(sha256sum <<<"$xm_store")
+    xm_podman_run=/tmp/xmslurm-$UID-${sum:0:8}
+    mkdir -m 700 "$xm_podman_run" 2>/dev/null
+    [[ ! -L $xm_podman_run && -O $xm_podman_run ]] || xm_finish failed '' "$xm_podman_run belongs to somebody else"
+    export XDG_RUNTIME_DIR=$xm_podman_run/xdg
+    mkdir -p "$xm_store" "$XDG_RUNTIME_DIR" && chmod 700 "$XDG_RUNTIME_DIR" "$xm_podman_run" ||
+        xm_finish failed '' "nothing can be written to $xm_store"
+}
+
+xm_pull() {
+    local hex=${xm_image#sha256:} from how=()
+    # podman makes a name of the path, and not every path is one.
+    mkdir -p "$xm_podman_run/images" && ln -sfn "$xm_state/images/$hex" "$xm_podman_run/images/$hex"
+    from=oci:$xm_podman_run/images/$hex
+    if [[ -n ${xm_registry-} ]]; then
+        from=docker://$xm_registry@$xm_image
+        ((xm_registry_is_insecure)) && how=(--tls-verify=false)
+    fi
+    "${xm_podman[@]}" image exists "$xm_image_id" || "${xm_podman[@]}" pull -q "${how[@]}" "$from"
+}
+
+# podman asks for more than it may have where root lacks CAP_SYS_RESOURCE; 32768 processes are what
+# it leaves itself.
+xm_limit_podman() {
+    local files processes
+    files=$(ulimit -Hn) processes=$(ulimit -Hu)
+    [[ $files == unlimited ]] || ((files > 1048576)) && files=1048576
+    [[ $processes == unlimited ]] || ((processes > 32768)) && processes=32768
+    xm_limits=(--ulimit "nofile=$files:$files" --ulimit "nproc=$processes:$processes" --ulimit core=0:0)
+}
+
+# podman passes signals on to the command.
+xm_forward() { kill -"$1" "$xm_container" 2>/dev/null; }
+
+# 125 is podman's own trouble. 126 and 127 are the runtime's, but also those of `env`, which says
+# so in other words.
+xm_has_started() {
+    (($1 == 125)) && return 1
+    (($1 == 126 || $1 == 127)) && [[ $(tail -n 1 "$xm_dir/log") == 'Error: '* ]] && return 1
+    return 0
+}
+
+xm_kill() {
+    "${xm_podman[@]}" kill -s KILL "$xm_name" >/dev/null 2>&1
+    kill -KILL -- "-$xm_container" 2>/dev/null
+}
