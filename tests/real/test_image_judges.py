@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.image_parts import DictTree
+from tests.unit.image_parts import SITE, DictTree, oracle
 from xmslurm_repro.image.bases import Bases
 from xmslurm_repro.image.build import Builder
-from xmslurm_repro.model.image import LAYOUT, BaseImage, Image, Recipe
+from xmslurm_repro.model.image import LAYOUT, BaseImage, Image, LayerKind, Recipe
 from xmslurm_repro.model.lock import Artifact
 from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.store.layout import DiskBlobStore
@@ -116,6 +117,31 @@ def unpacked(built) -> Path:
     """The image's root, unpacked by umoci."""
     run("umoci", "unpack", "--image", built.name.removeprefix("oci:"), built.folder / "bundle")
     return built.folder / "bundle" / "rootfs"
+
+
+def test_real_wheels_are_laid_out_as_the_installer_library_does(built):
+    want = {
+        path: expected
+        for wheel in built.wheels
+        for path, expected in oracle(wheel.read_bytes(), wheel.name).items()
+    }
+    found = {}
+    for layer in built.image.layers:
+        if layer.kind is LayerKind.PACKAGES:
+            with (
+                built.blobs.open(layer.blob.digest) as blob,
+                tarfile.open(fileobj=blob, mode="r:gz") as archive,
+            ):
+                for member in archive:
+                    if member.isfile():
+                        data = archive.extractfile(member).read()
+                        found[member.name] = (data, bool(member.mode & 0o100))
+
+    ours = {"xm/venv/pyvenv.cfg", f"{SITE}/__xmslurm_code__.pth"}
+    assert set(want) == set(found) - ours
+    for path, (data, executable) in want.items():
+        assert executable == found[path][1], path
+        assert data is None or data == found[path][0], path
 
 
 def test_skopeo_copies_the_image_without_changing_a_digest(built):

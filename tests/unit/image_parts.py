@@ -10,6 +10,11 @@ import json
 import tarfile
 import zipfile
 
+from installer import install
+from installer.destinations import WheelDestination
+from installer.records import RecordEntry
+from installer.sources import WheelFile
+
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import (
     LAYOUT,
@@ -190,3 +195,45 @@ def raw(blobs, layer: Layer) -> bytes:
 def content(blobs, layer: Layer, path: str) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(raw(blobs, layer))) as read:
         return read.extractfile(path).read()
+
+
+class Collect(WheelDestination):
+    """What `installer` would write, by path in our layout."""
+
+    def __init__(self, project: str) -> None:
+        self.files: dict[str, tuple[bytes | None, bool]] = {}
+        self.folders = {
+            "purelib": SITE,
+            "platlib": SITE,
+            "scripts": "xm/venv/bin",
+            "headers": f"xm/venv/include/site/python3.11/{project}",
+            "data": "xm/venv",
+        }
+
+    def write_script(self, name, module, attr, section):
+        self.files[f"xm/venv/bin/{name}"] = (None, True)
+        return RecordEntry(f"../../../bin/{name}", None, None)
+
+    def write_file(self, scheme, path, stream, is_executable):
+        data = stream.read()
+        if scheme == "scripts" and data.startswith(b"#!python"):
+            data = b"#!/xm/venv/bin/python\n" + data.partition(b"\n")[2]
+        executable = is_executable or scheme == "scripts"
+        self.files[f"{self.folders[scheme]}/{path}"] = (data, executable)
+        return RecordEntry(str(path), None, None)
+
+    def finalize_installation(self, scheme, record_file_path, records):
+        self.files[f"{SITE}/{record_file_path}"] = (None, False)
+
+
+def oracle(data: bytes, filename="demo-1.0-py3-none-any.whl") -> dict:
+    """Content and executability by path in our layout; no content where ours may differ."""
+    destination = Collect(filename.partition("-")[0])
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        archive.filename = filename
+        install(
+            source=WheelFile(archive),
+            destination=destination,
+            additional_metadata={"INSTALLER": b"xmslurm-repro\n"},
+        )
+    return destination.files

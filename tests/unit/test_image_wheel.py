@@ -9,12 +9,8 @@ import zipfile
 import zlib
 
 import pytest
-from installer import install
-from installer.destinations import WheelDestination
-from installer.records import RecordEntry
-from installer.sources import WheelFile
 
-from tests.unit.image_parts import SITE, base, content, members, put_wheel, recipe, wheel
+from tests.unit.image_parts import SITE, base, content, members, oracle, put_wheel, recipe, wheel
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.image.build import Builder
 from xmslurm_repro.image.scripts import console_scripts
@@ -40,47 +36,6 @@ FILES = {
     ),
     "demo-1.0.dist-info/licenses/LICENSE": b"free\n",
 }
-
-
-class Collect(WheelDestination):
-    """What `installer` would write, by path in our layout."""
-
-    def __init__(self):
-        self.files = {}
-        self.folders = {
-            "purelib": SITE,
-            "platlib": SITE,
-            "scripts": "xm/venv/bin",
-            "headers": "xm/venv/include/site/python3.11/demo",
-            "data": "xm/venv",
-        }
-
-    def write_script(self, name, module, attr, section):
-        self.files[f"xm/venv/bin/{name}"] = (None, True)
-        return RecordEntry(f"../../../bin/{name}", None, None)
-
-    def write_file(self, scheme, path, stream, is_executable):
-        data = stream.read()
-        if scheme == "scripts" and data.startswith(b"#!python"):
-            data = b"#!/xm/venv/bin/python\n" + data.partition(b"\n")[2]
-        executable = is_executable or scheme == "scripts"
-        self.files[f"{self.folders[scheme]}/{path}"] = (data, executable)
-        return RecordEntry(str(path), None, None)
-
-    def finalize_installation(self, scheme, record_file_path, records):
-        self.files[f"{SITE}/{record_file_path}"] = (None, False)
-
-
-def oracle(data: bytes) -> dict:
-    destination = Collect()
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        archive.filename = "demo-1.0-py3-none-any.whl"
-        install(
-            source=WheelFile(archive),
-            destination=destination,
-            additional_metadata={"INSTALLER": b"xmslurm-repro\n"},
-        )
-    return destination.files
 
 
 def laid_out(*wheels: tuple[str, bytes]):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -60,6 +61,10 @@ class _BadWheelsError(Exception):
         self.problems = problems
 
 
+class _StoppedError(Exception):
+    """Another layer failed, or the user lost patience: the rest need not be built to the end."""
+
+
 class PackageLayers:
     """Builds the layers of locked packages."""
 
@@ -68,6 +73,7 @@ class PackageLayers:
         self._blobs = blobs
         self._cache = cache
         self._progress = progress
+        self._stopped = threading.Event()
 
     def build(
         self, artifacts: Sequence[Artifact], target: Target | None, base_layer_count: int
@@ -114,7 +120,7 @@ class PackageLayers:
         return wheels
 
     def _layers(self, groups: Sequence[_Group], target: Target | None) -> tuple[Layer, ...]:
-        total = sum(wheel.size_bytes for group in groups for wheel in group.wheels)
+        total = sum(_poured_bytes(wheel) for group in groups for wheel in group.wheels)
         task = self._progress.start("Packing packages", total=total)
         # One layer to a thread: inflating and hashing let go of the interpreter's lock.
         pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
@@ -122,6 +128,7 @@ class PackageLayers:
             futures = [pool.submit(self._layer, group, target, task) for group in groups]
             results = [future.result() for future in futures]
         finally:
+            self._stopped.set()
             pool.shutdown(cancel_futures=True)
             task.finish()
         _fail_with([problem for _, problems in results for problem in problems])
@@ -132,7 +139,7 @@ class PackageLayers:
     ) -> tuple[Layer | None, list[str]]:
         known = self._cache.get(group.cache_kind, group.cache_key) if self._cache else None
         if known and len(known) == 1:
-            task.advance(sum(wheel.size_bytes for wheel in group.wheels))
+            task.advance(sum(_poured_bytes(wheel) for wheel in group.wheels))
             return replace(known[0], title=group.title), []
 
         def fill(writer: TreeWriter) -> None:
@@ -156,11 +163,18 @@ class PackageLayers:
             fresh = [file for file in wheel.files if file.path not in written]
             written.update(file.path for file in fresh)
             with self._blobs.open(wheel.artifact.sha256) as stream:
-                found = pour_all(stream, fresh, writer)
+                found = pour_all(stream, fresh, writer, self._advance(task))
             problems += [f"{wheel.artifact.filename}: {what}" for what in found]
-            task.advance(wheel.size_bytes)
         if problems:
             raise _BadWheelsError(problems)
+
+    def _advance(self, task: ProgressTask) -> Callable[[int], None]:
+        def advance(amount: int) -> None:
+            if self._stopped.is_set():
+                raise _StoppedError
+            task.advance(amount)
+
+        return advance
 
     def _verify(self, digest: Digest, filename: str) -> None:
         named = hashlib.sha256()
@@ -202,6 +216,12 @@ def _groups(wheels: Sequence[_Wheel], target: Target | None, most: int) -> tuple
         title=_rest_title(together),
     )
     return (*alone, rest)
+
+
+def _poured_bytes(wheel: _Wheel) -> int:
+    return sum(
+        file.content.compress_size for file in wheel.files if not isinstance(file.content, bytes)
+    )
 
 
 def _rest_title(wheels: Sequence[_Wheel]) -> str:

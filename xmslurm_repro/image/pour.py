@@ -6,7 +6,7 @@ import hashlib
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from xmslurm_repro.image.layer import TreeWriter
@@ -140,12 +140,34 @@ class WheelSource:
         self._problems.append(f"{member.filename!r} {what}")
 
 
-def pour_all(stream: BinaryIO, files: Sequence[PlannedFile], writer: TreeWriter) -> list[str]:
-    """Write *files*, all from the wheel in *stream*, in their order; return what is wrong."""
+def pour_all(
+    stream: BinaryIO,
+    files: Sequence[PlannedFile],
+    writer: TreeWriter,
+    advance: Callable[[int], None],
+) -> list[str]:
+    """
+    Write *files*, all from the wheel in *stream*, in their order.
+
+    Args:
+        stream: Can seek.
+        files: Sorted by path.
+        writer: Takes them.
+        advance: Is told of compressed bytes that are done, about each MiB.
+
+    Returns:
+        What is wrong; then the layer must be thrown away.
+    """
     problems: list[str] = []
     source = WheelSource(stream, problems)
+    done = 0
     for file in files:
         source.pour(writer, file)
+        done += 0 if isinstance(file.content, bytes) else file.content.compress_size
+        if done >= _RAW_CHUNK:
+            advance(done)
+            done = 0
+    advance(done)
     return problems
 
 
