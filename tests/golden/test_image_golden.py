@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,3 +63,27 @@ def test_building_again_over_a_warm_cache_changes_nothing(tmp_path, golden):
     built(tmp_path)
 
     golden("image/digests.json", built(tmp_path, "backwards"))
+
+
+def test_two_who_build_at_once_do_not_disturb_each_other(tmp_path, golden):
+    with ThreadPoolExecutor(3) as pool:
+        for said in pool.map(lambda _: built(tmp_path), range(3)):
+            golden("image/digests.json", said)
+
+
+def test_a_build_that_was_killed_leaves_nothing_that_is_wrong(tmp_path, golden):
+    for milliseconds in (150, 220, 290, 360):
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(PROGRAM), str(tmp_path), "forwards"],
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        time.sleep(milliseconds / 1000)
+        process.kill()
+        process.wait()
+        for blob in (tmp_path / "oci/blobs/sha256").glob("*"):
+            assert blob.name == hashlib.sha256(blob.read_bytes()).hexdigest()
+
+    golden("image/digests.json", built(tmp_path))
+    assert [] == list((tmp_path / "oci/ingest").iterdir())

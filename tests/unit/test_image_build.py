@@ -115,6 +115,18 @@ def test_an_image_without_packages_has_the_virtual_environment_all_the_same(blob
     assert b"/xm/code/src\n/xm/code\n" == content(blobs, layer, f"{SITE}/__xmslurm_code__.pth")
 
 
+def test_the_bases_own_packages_are_in_sight_only_where_no_lock_says_what_there_is(blobs, tmp_path):
+    def config(artifacts):
+        image = build(blobs, tmp_path, artifacts)
+        return content(blobs, image.layers[-1], "xm/venv/pyvenv.cfg")
+
+    big = put_wheel(blobs, wheel(files={"demo/a.bin": NOISE}))
+    small = put_wheel(blobs, wheel("small"), "small")
+    assert b"include-system-site-packages = true\n" in config([])
+    assert b"include-system-site-packages = false\n" in config([big])
+    assert b"include-system-site-packages = false\n" in config([small])
+
+
 def test_an_image_on_a_base_without_python_has_our_folders_only(blobs, tmp_path):
     image = build(blobs, tmp_path, base_image=base(blobs, target=None))
 

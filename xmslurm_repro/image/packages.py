@@ -50,6 +50,7 @@ class _Group:
 
     wheels: tuple[_Wheel, ...]
     skeleton: bool
+    isolated: bool
     cache_kind: str
     cache_key: str
     title: str
@@ -114,7 +115,7 @@ class PackageLayers:
             problems += [f"{artifact.filename}: {problem}" for problem in plan.problems]
             size_bytes = self._blobs.size_bytes(artifact.sha256)
             wheels.append(_Wheel(artifact=artifact, size_bytes=size_bytes, files=plan.files))
-        ours = ("the virtual environment itself", venv_paths(target))
+        ours = ("the virtual environment itself", venv_paths(target, isolated=True))
         problems += conflicts([ours, *((wheel.artifact.filename, wheel.files) for wheel in wheels)])
         _fail_with(problems)
         return wheels
@@ -144,7 +145,7 @@ class PackageLayers:
 
         def fill(writer: TreeWriter) -> None:
             if group.skeleton:
-                write_skeleton(writer, target)
+                write_skeleton(writer, target, isolated=group.isolated)
             self._pour(group.wheels, writer, task)
 
         try:
@@ -199,6 +200,7 @@ def _groups(wheels: Sequence[_Wheel], target: Target | None, most: int) -> tuple
         _Group(
             wheels=(wheel,),
             skeleton=False,
+            isolated=True,
             cache_kind="wheel",
             cache_key=cache_key("wheel", str(wheel.artifact.sha256), minor),
             title=wheel.title,
@@ -211,8 +213,9 @@ def _groups(wheels: Sequence[_Wheel], target: Target | None, most: int) -> tuple
     rest = _Group(
         wheels=together,
         skeleton=True,
+        isolated=bool(wheels),
         cache_kind="rest",
-        cache_key=cache_key("rest", named, _target_json(target)),
+        cache_key=cache_key("rest", named, bool(wheels), _target_json(target)),
         title=_rest_title(together),
     )
     return (*alone, rest)

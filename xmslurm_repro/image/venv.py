@@ -17,9 +17,9 @@ from xmslurm_repro.model.lock import Target
 PTH_NAME = "__xmslurm_code__.pth"
 
 
-def venv_paths(target: Target) -> tuple[PlannedFile, ...]:
+def venv_paths(target: Target, *, isolated: bool) -> tuple[PlannedFile, ...]:
     """Our files and links as plans, to see whether a wheel would overwrite them."""
-    files = [(path, sha256_line(content)) for path, content in _files(target).items()]
+    files = [(path, sha256_line(content)) for path, content in _files(target, isolated).items()]
     links = [(path, f"link={to}") for path, to in _links(target)]
     return tuple(
         PlannedFile(path=path, size_bytes=0, executable=False, record=record, content=b"")
@@ -27,8 +27,16 @@ def venv_paths(target: Target) -> tuple[PlannedFile, ...]:
     )
 
 
-def write_skeleton(writer: TreeWriter, target: Target | None) -> None:
-    """Write the folders and, where the base has a Python, the virtual environment."""
+def write_skeleton(writer: TreeWriter, target: Target | None, *, isolated: bool) -> None:
+    """
+    Write the folders and, where the base has a Python, the virtual environment.
+
+    Args:
+        writer: Takes them.
+        target: Has the Python.
+        isolated: Whether the base's own packages are out of sight. They should be where a lock
+            says what there is, and not where the base is the whole environment.
+    """
     for folder in (CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR):
         writer.directory(folder.lstrip("/").encode())
     if target is None:
@@ -36,7 +44,7 @@ def write_skeleton(writer: TreeWriter, target: Target | None) -> None:
     for path, to in _links(target):
         writer.parents_of(path.encode())
         writer.symlink(path.encode(), to.encode())
-    for path, content in _files(target).items():
+    for path, content in _files(target, isolated).items():
         writer.parents_of(path.encode())
         writer.file(path.encode(), len(content), False, BytesIO(content))
 
@@ -49,11 +57,11 @@ def _links(target: Target) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _files(target: Target) -> dict[str, bytes]:
+def _files(target: Target, isolated: bool) -> dict[str, bytes]:
     home = target.python_executable.rpartition("/")[0]
     config = (
         f"home = {home}\n"
-        "include-system-site-packages = false\n"
+        f"include-system-site-packages = {'false' if isolated else 'true'}\n"
         f"version = {target.python}\n"
         f"executable = {target.python_executable}\n"
     )
