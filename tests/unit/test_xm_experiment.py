@@ -11,6 +11,7 @@ from xmanager import xm
 
 import xmslurm_repro.xm as xm_slurm
 from tests.support.world import SteppingClock, make_prepared, make_world
+from xmslurm_repro.config import ClusterSettings
 from xmslurm_repro.errors import ConnectionLostError, SubmitRefusedError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.services.lookup import read_manifest, read_unit
@@ -34,7 +35,7 @@ class World:
         self.tools, self.cluster = make_world(clock=YieldingClock())
         self.opened = 0
         self.open_now = 0
-        self.session = Session(open_tools=self._open, gpu_types=lambda name: {"A100": "a100l"})
+        self.session = Session(open_tools=self._open, cluster=self._cluster)
         self.prepared = make_prepared(self.tools, {"train.py": b"pass"})
 
     @asynccontextmanager
@@ -45,6 +46,9 @@ class World:
             yield self.tools
         finally:
             self.open_now -= 1
+
+    def _cluster(self, name):
+        return ClusterSettings(name="alpha", gpu_types=(("A100", "a100l"),))
 
     def executable(self, *, args=None, env_vars=None, files=None):
         return PackagedImage(

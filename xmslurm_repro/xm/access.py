@@ -35,11 +35,17 @@ class Access:
         self._loop, self._watcher = asyncio.get_running_loop(), Watcher(tools)
         self._tools = tools
 
-    async def close(self) -> None:
-        """Close every connection. Idempotent; in the event loop that opened them."""
+    async def close(self, *, abandon: bool = False) -> None:
+        """
+        Close every connection. Idempotent; in the event loop that opened them.
+
+        Args:
+            abandon: Whether those who still wait for runs are cancelled, because something went
+                wrong; otherwise they go on over connections of their own.
+        """
         watcher, self._tools, self._watcher = self._watcher, None, None
         if watcher is not None:
-            await watcher.close()
+            await watcher.close(abandon=abandon)
         await self._stack.aclose()
 
     @property

@@ -40,6 +40,8 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         nodes: Over how many nodes.
         network: ``"none"`` or ``"host"``; ``None`` for the default.
         max_parallel_tasks: How many tasks of an array may run at once.
+        kill_on_invalid_dependencies: Whether a job whose ``dependency`` can never come true is
+            cancelled.
         requeue: Whether Slurm may start the job again when a node fails or it is preempted.
         options: Any further options of ``sbatch`` by their long names without dashes; ``True``
             is a flag. They win over the rest.
@@ -152,8 +154,12 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         """The wall clock limit; Slurm counts in minutes, so it is rounded up."""
         return None if self.time is None else math.ceil(self.time.total_seconds() / 60)
 
-    def submit_options(self) -> tuple[tuple[str, str], ...]:
-        """What the cluster is told beyond the resources, by ``sbatch``'s long names, sorted."""
+    def submit_options(self, *, scheduler: str = "slurm") -> tuple[tuple[str, str], ...]:
+        """
+        What the cluster is told beyond the resources, by ``sbatch``'s long names, sorted.
+
+        What nobody asked for is left out where *scheduler* is none that would know it.
+        """
         said: dict[str, str] = dict(self.requirements.options())
         for name in (*_TEXT_OPTIONS, *_NUMBER_OPTIONS):
             if getattr(self, name) is not None:
@@ -165,8 +171,10 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         for name in _FLAG_OPTIONS:
             if getattr(self, name):
                 said[name] = ""
-        said["kill-on-invalid-dep"] = "yes" if self.kill_on_invalid_dependencies else "no"
-        said["requeue" if self.requeue else "no-requeue"] = ""
+        if scheduler == "slurm":
+            said["requeue" if self.requeue else "no-requeue"] = ""
+        if "dependency" in self.options:
+            said["kill-on-invalid-dep"] = "yes" if self.kill_on_invalid_dependencies else "no"
         for name, value in self.options.items():
             said.pop(name, None)
             if value is not False:

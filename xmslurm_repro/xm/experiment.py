@@ -23,7 +23,7 @@ from xmslurm_repro.xm.metadata import ExperimentContext, Notes
 from xmslurm_repro.xm.packaging import package
 from xmslurm_repro.xm.session import Session, environment_session, run_apart
 from xmslurm_repro.xm.submission import Submitter
-from xmslurm_repro.xm.units import SlurmWorkUnit
+from xmslurm_repro.xm.units import SlurmWorkUnit, reported
 
 _Turn = futures.Future[None]
 
@@ -61,6 +61,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         self._units: dict[int, SlurmWorkUnit] = {}
         self._next_number = 1
         self._last_turn: _Turn | None = None
+        self._is_failing = False
         self._submitter = Submitter(self)
         self._context = ExperimentContext(
             Notes(self.access, lambda: self.experiment_id), lambda: self._title
@@ -140,7 +141,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         else:
             unit = self._unit(args, role, identity)
             body = self._launch_one(unit, job, args, self._turn(job))
-        return asyncio.wrap_future(self._create_task(body), loop=self._event_loop)
+        return reported(asyncio.wrap_future(self._create_task(body), loop=self._event_loop))
 
     def _unit(
         self, args: Mapping[str, Any] | None, role: xm.ExperimentUnitRole, identity: str
@@ -244,6 +245,16 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         await self.access.open()
         return self
 
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wait until everything that was added is submitted, then close the tools."""
+        self._is_failing = exc_type is not None
+        await super().__aexit__(exc_type, exc_value, traceback)
+
     def __enter__(self) -> SlurmExperiment:
         """Open the tools, with an event loop in a thread of its own."""
         try:
@@ -292,10 +303,10 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         try:
             while not self._running_tasks.empty():
                 task = self._running_tasks.get_nowait()
-                await asyncio.wait([asyncio.wrap_future(task)])
+                await asyncio.gather(asyncio.wrap_future(task), return_exceptions=True)
                 _note_failure(task, failures)
         finally:
-            await self.access.close()
+            await self.access.close(abandon=self._is_failing or bool(failures))
         if failures:
             raise failures[0]
 

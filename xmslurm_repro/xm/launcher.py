@@ -12,9 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from absl import app
+from xmanager import xm
 from xmanager.xm import utils as _defines_xm_launch_script  # noqa: F401 (a flag)
 
-from xmslurm_repro.errors import UsageError
+from xmslurm_repro.errors import RunFailedError, UsageError
 
 
 def run_launch_script(path: Path, argv: Sequence[str]) -> None:
@@ -26,6 +27,7 @@ def run_launch_script(path: Path, argv: Sequence[str]) -> None:
 
     Raises:
         SystemExit: When ``main`` has returned, with its value as the status: absl ends programs.
+        RunFailedError: If ``main`` lets the failure of a work unit pass.
         UsageError: If there is no such script, or it has no ``main``.
     """
     script = Path(path).absolute()
@@ -42,6 +44,8 @@ def run_launch_script(path: Path, argv: Sequence[str]) -> None:
             )
         words = [str(path), f"--xm_launch_script={script}", *argv]
         app.run(_started(main), argv=words)
+    except xm.ExperimentUnitError as error:
+        raise RunFailedError(str(error)) from error
     finally:
         if folder in sys.path:
             sys.path.remove(folder)

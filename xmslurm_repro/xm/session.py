@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from xmslurm_repro.config import load_settings
+from xmslurm_repro.config import ClusterSettings, load_settings
 from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.wiring import open_tools
@@ -26,11 +26,11 @@ class Session:
 
     Attributes:
         open_tools: Opens the tools; every connection is closed when its block ends.
-        gpu_types: What a cluster calls its GPUs, by the name of a `ResourceType`.
+        cluster: The settings of a cluster, or of the default one; raises `UnknownClusterError`.
     """
 
     open_tools: Callable[[], AbstractAsyncContextManager[Tools]]
-    gpu_types: Callable[[str | None], Mapping[str, str]]
+    cluster: Callable[[str | None], ClusterSettings]
 
 
 def environment_session() -> Session:
@@ -44,7 +44,7 @@ def environment_session() -> Session:
     settings = load_settings(environ=os.environ, start=launch_folder())  # noqa: TID251
     return Session(
         open_tools=lambda: open_tools(settings, SilentProgress()),
-        gpu_types=lambda name: dict(settings.cluster(name).gpu_types),
+        cluster=settings.cluster,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,12 +28,11 @@ from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 
 if TYPE_CHECKING:
     from xmslurm_repro.xm.experiment import SlurmExperiment
+    from xmslurm_repro.xm.session import Session
     from xmslurm_repro.xm.units import SlurmWorkUnit
 
 IDENTITY = "identity"
 """The note that holds a unit's identity."""
-
-GpuTypes = Callable[[str | None], Mapping[str, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +52,7 @@ class Asked:
     max_parallel_tasks: int | None
 
 
-def ask(tools: Tools, job: xm.Job, gpu_types: GpuTypes) -> Asked:
+def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
     """
     Everything that decides a job, from what a launch script said and the defaults.
 
@@ -68,10 +67,11 @@ def ask(tools: Tools, job: xm.Job, gpu_types: GpuTypes) -> Asked:
         )
     if not isinstance(executor, Slurm):
         raise ArgumentTypeError(f"the executor must be a Slurm(…), not {executor!r}")
+    settings = session.cluster(executor.requirements.cluster)
     site = tools.site(executor.requirements.cluster)
     resources = executor.requirements.to_resources(
         tools.defaults.resources,
-        gpu_types=gpu_types(executor.requirements.cluster),
+        gpu_types=dict(settings.gpu_types),
         time_limit_minutes=executor.time_limit_minutes,
         nodes=executor.nodes,
     )
@@ -85,7 +85,7 @@ def ask(tools: Tools, job: xm.Job, gpu_types: GpuTypes) -> Asked:
         prepared=executable.prepared,
         job=_job(job, executable, env, resources, network),
         cluster=site.cluster.name,
-        options=executor.submit_options(),
+        options=executor.submit_options(scheduler=settings.scheduler),
         max_parallel_tasks=executor.max_parallel_tasks,
     )
 
@@ -159,7 +159,7 @@ class Submitter:
         tools = access.demand()
         self._lock = self._lock or asyncio.Lock()
         async with self._lock:
-            asked = [(unit, ask(tools, job, access.session.gpu_types)) for unit, job in pairs]
+            asked = [(unit, ask(tools, access.session, job)) for unit, job in pairs]
             check_array([each for _, each in asked])
             await self._settle(tools)
             fresh = [(unit, each) for unit, each in asked if not _has_run(tools, unit)]

@@ -82,6 +82,22 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         """Take note of a run of this unit."""
         self.receipt, self._job_name = receipt, job_name
 
+    def add(
+        self, job: xm.JobType, args: Mapping[str, Any] | None = None, *, identity: str = ""
+    ) -> asyncio.Future[None]:
+        """
+        Add the unit's job.
+
+        Args:
+            job: An `xm.Job`, or a function that adds one.
+            args: What is added to the job's arguments and variables.
+            identity: Without effect: a unit has one job, and its own identity.
+
+        Returns:
+            A future that is done when the job was submitted.
+        """
+        return reported(super().add(job, args, identity=identity))
+
     def hold(self) -> tuple[asyncio.Future[xm.Job], asyncio.Future[None]]:
         """
         Collect the job that is added next instead of submitting it, as arrays need.
@@ -169,6 +185,12 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
     def __repr__(self) -> str:
         """Its name."""
         return f"<SlurmWorkUnit {self._number}>"
+
+
+def reported(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
+    """*future*, of which nobody need take the error: it is raised when the block ends as well."""
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return future
 
 
 def _only_job(group: xm.JobGroup) -> xm.Job:

@@ -25,7 +25,7 @@ class Watcher:
     def __init__(self, tools: Tools) -> None:
         """Watch with *tools*, in the event loop that is running."""
         self._tools = tools
-        self._waiting: dict[RunId, tuple[RunRow, asyncio.Future[RunRow]]] = {}
+        self._waiting: dict[RunId, tuple[RunRow, list[asyncio.Future[RunRow]]]] = {}
         self._lost_looks: dict[RunId, int] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -44,18 +44,29 @@ class Watcher:
                 f"it is not known whether run {receipt.run_id} was submitted",
                 hint=f"Run `xmslurm-repro status {receipt.experiment_id}` to find out.",
             )
-        _, future = self._waiting.setdefault(
-            receipt.run_id, (row, asyncio.get_running_loop().create_future())
-        )
+        future: asyncio.Future[RunRow] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(receipt.run_id, (row, []))[1].append(future)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
-        return await asyncio.shield(future)
+        return await future
 
-    async def close(self) -> None:
-        """Stop asking. Whoever still waits gets `WatcherClosedError`."""
+    async def close(self, *, abandon: bool) -> None:
+        """
+        Stop asking.
+
+        Args:
+            abandon: Whether those who still wait are cancelled; otherwise they get
+                `WatcherClosedError`.
+        """
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if abandon:
+            for _, futures in self._waiting.values():
+                for future in futures:
+                    future.cancel()
+            # Let them take notice while there is an event loop.
+            await asyncio.sleep(0)
         self._fail(WatcherClosedError())
 
     def _row(self, receipt: Receipt) -> RunRow:
@@ -75,11 +86,12 @@ class Watcher:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        for _, future in self._waiting.values():
+        waiting = [future for _, futures in self._waiting.values() for future in futures]
+        self._waiting.clear()
+        for future in waiting:
             if not future.done():
                 future.set_exception(error)
                 future.exception()  # Nobody may be left to take it.
-        self._waiting.clear()
 
     async def _look(self) -> bool:
         """Ask once; return whether anything changed."""
@@ -91,18 +103,19 @@ class Watcher:
 
     def _take(self, row: RunRow) -> None:
         run_id = row.receipt.run_id
-        _, future = self._waiting[run_id]
+        _, futures = self._waiting[run_id]
         if row.state is RunState.LOST and not self._is_given_up(run_id):
             return
         if row.state is RunState.LOST:
             # A file system may be late in showing an end record, so `refresh` keeps no LOST.
             self._tools.record.set_states([(run_id, row.state, row.reason)])
         if not row.state.is_final:
-            self._waiting[run_id] = (row, future)
+            self._waiting[run_id] = (row, futures)
             return
         del self._waiting[run_id]
-        if not future.done():
-            future.set_result(row)
+        for future in futures:
+            if not future.done():
+                future.set_result(row)
 
     def _is_given_up(self, run_id: RunId) -> bool:
         self._lost_looks[run_id] = self._lost_looks.get(run_id, 0) + 1
