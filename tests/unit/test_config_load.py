@@ -124,6 +124,7 @@ def test_every_key_arrives(machine: Machine):
         home=machine.home / ".local/share/xmslurm-repro",
         cache_dir=machine.home / "fast",
         user_home=machine.home,
+        git_environment={"HOME": str(machine.home)},
         base="registry.example/py:3.11",
         lock="locks/uv.lock",
         default_cluster="alpha",
