@@ -44,12 +44,27 @@ def interrupt() -> None:
     signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
 
 
+class Items(list[int]):
+    """Ten items; says when the last one was taken."""
+
+    def __init__(self, taken: threading.Event) -> None:
+        super().__init__(range(10))
+        self.taken = taken
+
+    def __iter__(self):
+        yield from super().__iter__()
+        self.taken.set()
+
+
 def test_an_interrupt_ends_what_runs_and_drops_what_waits() -> None:
     started, ended = [], []
+    submitted = threading.Event()
 
     def job(number: int, check) -> None:
         started.append(number)
         if number == 1:
+            submitted.wait(10)
+            time.sleep(0.05)
             interrupt()
         try:
             for _ in range(1000):
@@ -60,7 +75,7 @@ def test_an_interrupt_ends_what_runs_and_drops_what_waits() -> None:
 
     begun = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        for_each(job, range(10), workers=2)
+        for_each(job, Items(submitted), workers=2)
     assert time.monotonic() - begun < 5
     assert [0, 1] == sorted(started) == sorted(ended)
 

@@ -92,6 +92,16 @@ def test_an_answer_that_is_too_long_is_not_read_to_its_end() -> None:
     assert "too-large" == caught.value.kind
 
 
+def test_a_connection_that_was_not_read_to_its_end_is_not_used_again() -> None:
+    door = http()
+    with serve(Answers(Reply(body=b"x" * 20_000_000), Reply(body=b"next"))) as server:
+        with pytest.raises(HttpError):
+            door.request("GET", server.url, limit_bytes=1000)
+        answer = door.request("GET", server.url)
+
+    assert b"next" == answer.body
+
+
 def test_an_answer_shorter_than_announced_is_an_error() -> None:
     with (
         serve(Answers(Reply(body=b"x" * 1000, cut_after=10))) as server,

@@ -220,6 +220,31 @@ def test_a_dependency_for_other_platforms_need_not_be_locked(world) -> None:
     assert 4 == len(world.names({**UV_PROJECT, "pyproject.toml": project}))
 
 
+def test_a_locked_prerelease_is_what_the_lock_says(world) -> None:
+    files = {
+        "pyproject.toml": BARE + 'dependencies = ["a>=0.5"]\n',
+        "pylock.toml": pylock_of("a")
+        .replace('"1.0"', '"1.0rc1"', 2)
+        .replace("a-1.0-", "a-1.0rc1-"),
+    }
+    files["pylock.toml"] = files["pylock.toml"].replace(
+        'lock-version = "1.0rc1"', 'lock-version = "1.0"'
+    )
+
+    assert ["a"] == world.names(files)
+
+
+def test_a_named_lock_need_not_cover_the_project(world) -> None:
+    files = {
+        "pyproject.toml": BARE + 'dependencies = ["torch", "wandb"]\n',
+        "locks/pylock.eval.toml": pylock_of("six"),
+        "pylock.few.toml": pylock_of("six"),
+    }
+
+    assert ["six"] == world.names(files, lock_path="locks/pylock.eval.toml")
+    assert ["six"] == world.names(files, lock_path="pylock.few.toml")
+
+
 def test_an_override_may_contradict_what_is_declared(world) -> None:
     project = UV_PROJECT["pyproject.toml"].replace(b'"six"', b'"six>=99"')
     project += b'override-dependencies = ["six<2"]\n'
@@ -362,6 +387,22 @@ def test_another_target_or_lock_is_not_answered_from_the_cache(world) -> None:
     assert "colorama" in arm
     with pytest.raises(FormatError):  # uv sees that the file names do not fit the version
         world.resolve(newer)
+
+
+def test_members_of_one_workspace_are_told_apart_in_the_cache(world) -> None:
+    root, member = world.names(WORKSPACE), world.names(WORKSPACE, "packages/beta")
+
+    assert ["attrs", "cycler", "iniconfig", "six"] == root
+    assert ["pyparsing"] == member
+
+
+def test_what_a_requirements_file_includes_is_part_of_it(world) -> None:
+    url = "a @ https://files.example/a-{0}-py3-none-any.whl --hash=sha256:" + HASH
+    files = {"requirements.txt": "-r more.txt\n", "more.txt": url.format("1.0")}
+    before = world.resolve(files)
+    after = world.resolve({**files, "more.txt": url.format("2.0")})
+
+    assert ("1.0", "2.0") == (before.artifacts[0].version, after.artifacts[0].version)
 
 
 def test_a_damaged_cache_is_as_good_as_none(world) -> None:

@@ -113,6 +113,17 @@ def test_an_archive_that_is_a_wheel_is_a_wheel() -> None:
     assert ["fine-1.0-py3-none-any.whl"] == chosen(text)
 
 
+def test_an_archive_that_is_a_wheel_for_another_platform_does_not_fit() -> None:
+    url = "https://files.example/odd-1.0-cp311-cp311-win_amd64.whl"
+    text = lock_of(
+        package("odd", f'archive = {{ url = "{url}", hashes = {{ sha256 = "{HASH}" }} }}')
+    )
+
+    with pytest.raises(NoWheelError) as caught:
+        chosen(text)
+    assert "odd 1.0: only odd-1.0-cp311-cp311-win_amd64.whl" in caught.value.details
+
+
 def test_the_best_of_several_wheels_is_taken() -> None:
     files = [
         "a-1.0-py3-none-any.whl",

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import BinaryIO
 
 from xmslurm_repro.errors import (
     BaseUnreachableError,
@@ -30,7 +31,7 @@ from xmslurm_repro.image.registry_documents import (
 )
 from xmslurm_repro.image.registry_reference import DOCKER_HUB, Reference
 from xmslurm_repro.image.registry_repository import Repository, is_certificate_trouble
-from xmslurm_repro.image.registry_upload import blob_body, check_local
+from xmslurm_repro.image.registry_upload import HighWater, blob_body, check_local
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor
 from xmslurm_repro.model.reader import Reader
@@ -377,11 +378,13 @@ def _push_blob(
     location = location or place.begin_upload(blob.digest, None)
     if location is None:
         raise place.trouble(f"the registry {place.reference.registry} names no place to upload to")
-    size = blobs.size_bytes(blob.digest)
+    water = HighWater(task)
+
+    def body() -> BinaryIO:
+        return blob_body(blobs.open(blob.digest), water, check)
+
     try:
-        place.upload_blob(
-            blob.digest, size, lambda: blob_body(blobs.open(blob.digest), task, check), location
-        )
+        place.upload_blob(blob.digest, blobs.size_bytes(blob.digest), body, location)
     except RegistryError:
         check_local(blobs, blob.digest)
         raise

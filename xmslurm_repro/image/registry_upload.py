@@ -15,24 +15,35 @@ from xmslurm_repro.ports.store import BlobStore
 _CHUNK_BYTES = 1 << 20
 
 
-def blob_body(source: BinaryIO, task: ProgressTask, check: Callable[[], None]) -> BinaryIO:
-    """
-    A blob that is read to be sent; tells *task* of bytes that were not read before.
+class HighWater:
+    """Tells *task* how far a blob has come, however often its first bytes are sent again."""
 
-    *check* is called before each piece, and may raise.
+    def __init__(self, task: ProgressTask) -> None:
+        self._task = task
+        self._told = 0
+
+    def reach(self, position: int) -> None:
+        """Say that all up to *position* was sent at least once."""
+        if position > self._told:
+            self._task.advance(position - self._told)
+            self._told = position
+
+
+def blob_body(source: BinaryIO, water: HighWater, check: Callable[[], None]) -> BinaryIO:
+    """
+    A blob that is read to be sent; *check* is called before each piece, and may raise.
 
     It takes *source* over and closes it.
     """
-    return cast("BinaryIO", _BlobBody(source, task, check))
+    return cast("BinaryIO", _BlobBody(source, water, check))
 
 
 class _BlobBody(io.RawIOBase):
     """See `blob_body`."""
 
-    def __init__(self, source: BinaryIO, task: ProgressTask, check: Callable[[], None]) -> None:
+    def __init__(self, source: BinaryIO, water: HighWater, check: Callable[[], None]) -> None:
         super().__init__()
-        self._source, self._task, self._check = source, task, check
-        self._told = 0
+        self._source, self._water, self._check = source, water, check
 
     def readable(self) -> bool:
         """It is."""
@@ -46,10 +57,7 @@ class _BlobBody(io.RawIOBase):
         """Read as files do."""
         self._check()
         data = self._source.read(size)
-        at = self._source.tell()
-        if at > self._told:
-            self._task.advance(at - self._told)
-            self._told = at
+        self._water.reach(self._source.tell())
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

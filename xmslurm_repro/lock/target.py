@@ -89,7 +89,7 @@ def _platforms(target: Target) -> Iterator[str]:
         for step in range(minor, oldest - 1, -1):
             yield f"manylinux_{major}_{step}_{arch}"
             legacy = _LEGACY_MANYLINUX.get((major, step))
-            if legacy and (legacy == "manylinux2014" or arch == "x86_64"):
+            if legacy:
                 yield f"{legacy}_{arch}"
     elif libc == "musl":
         for step in range(minor, -1, -1):
