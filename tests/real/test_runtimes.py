@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import pwd
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +76,9 @@ def _no_stores_stay(testbed: Testbed) -> Iterator[None]:
     users = [0, *(pwd.getpwnam(user).pw_uid for user in testbed.users)]
     for folder in (path for user in users for path in Path("/tmp").glob(f"xmslurm-{user}*")):
         forget_images(folder)
+        for pause in folder.glob("xdg/libpod/tmp/pause.pid"):
+            with suppress(ProcessLookupError):
+                os.kill(int(pause.read_text()), signal.SIGTERM)
         subprocess.run(["rm", "-rf", str(folder)], check=False)
 
 

@@ -80,6 +80,7 @@ def render_script(
             bash_text(runtime.name),
             "\n",
             bash_text("job"),
+            "\nxm_main\n",
         )
     )
 

@@ -540,5 +540,3 @@ xm_main() {
     [[ -n ${xm_interrupted-} ]] && xm_finish "$xm_interrupted" '' "$xm_why"
     xm_start
 }
-
-xm_main

@@ -1,0 +1,36 @@
+xm_command=(
+    "${xm_podman[@]}"
+    run
+    --rm
+    --pull=never
+    --name
+    "${xm_name}"
+    --network=host
+    --hostname=xm
+    --read-only
+    --read-only-tmpfs=false
+    --http-proxy=false
+    --log-driver=none
+    --umask=0022
+    --cap-drop=all
+    --security-opt=no-new-privileges
+    --security-opt=label=disable
+    "${xm_user[@]}"
+    "${xm_limits[@]}"
+    --mount
+    type=bind,src="${xm_tmp}",dst=/tmp
+    --mount
+    type=bind,src="${xm_outputs}",dst=/xm/outputs
+    --mount
+    type=bind,src="${xm_pycache}",dst=/xm/pycache
+    --mount
+    type=bind,src="${xm_private}",dst=/xm/pycache/xm/code
+    '--workdir=/xm/code/a dir'
+    --entrypoint
+    '[]'
+    "${xm_image_id}"
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)
