@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import resource
 import signal
 from pathlib import Path
 
@@ -215,3 +216,28 @@ def test_a_folder_that_cannot_be_made_is_reported_with_its_path(tmp_path):
 
     with pytest.raises(StoreError, match="file/oci cannot be used: Not a directory"):
         DiskBlobStore(tmp_path / "file" / "oci").put(b"x")
+
+
+def _write_more_than_allowed(root: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    store = DiskBlobStore(root)
+    try:
+        with store.writer() as writer:
+            for _ in range(4):
+                writer.write(b"x" * 1_000_000)
+            writer.commit()
+    except StoreError as error:
+        os._exit(7 if "File too large" in error.message else 8)
+
+
+def test_a_disk_that_takes_no_more_is_reported_and_nothing_is_kept(tmp_path):
+    worker = multiprocessing.get_context("spawn").Process(
+        target=_write_more_than_allowed, args=(tmp_path,)
+    )
+    worker.start()
+    worker.join()
+
+    assert 7 == worker.exitcode
+    assert [] == list(DiskBlobStore(tmp_path).digests())
+    assert [] == list((tmp_path / "ingest").iterdir())

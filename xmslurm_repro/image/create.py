@@ -33,7 +33,7 @@ from xmslurm_repro.ports.store import BlobStore
 DEFAULT_SUITE = "bookworm"
 DEFAULT_PACKAGES = (
     *("base-files", "base-passwd", "bash", "ca-certificates", "coreutils", "dash", "findutils"),
-    *("grep", "gzip", "libc-bin", "libffi8", "libgomp1", "libstdc++6", "netbase", "python3"),
+    *("grep", "gzip", "libc-bin", "libgomp1", "libstdc++6", "netbase", "python3"),
     *("sed", "tar", "tzdata", "zlib1g"),
 )
 """What jobs and the wheels of PyPI count on; what these need comes with them."""
