@@ -180,6 +180,20 @@ def test_a_warm_build_reads_no_wheel_and_only_the_files_of_the_layer_that_change
     assert first.layers[:2] == second.layers[:2]
 
 
+def test_another_set_of_packages_reuses_the_layers_of_the_wheels_that_stay(blobs, tmp_path):
+    big = put_wheel(blobs, wheel(files={"demo/a.bin": NOISE}))
+    small, other = (put_wheel(blobs, wheel(name), name) for name in ("small", "other"))
+    first = build(blobs, tmp_path, [big, small])
+    # Its directory is read to look for contradictions; its content is not.
+    data = bytearray(blobs._blobs[big.sha256])
+    data[len(data) // 2] ^= 1
+    blobs._blobs[big.sha256] = bytes(data)
+    second = build(blobs, tmp_path, [big, other])
+
+    assert first.layers[0] == second.layers[0]
+    assert first.layers[1] != second.layers[1]
+
+
 def test_a_cache_that_is_damaged_or_whose_blobs_are_gone_costs_only_time(blobs, tmp_path):
     artifact = put_wheel(blobs, wheel(files={"demo/a.bin": NOISE}))
     tree = DictTree({"a.py": b"1"})

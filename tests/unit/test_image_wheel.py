@@ -13,6 +13,7 @@ import pytest
 from tests.unit.image_parts import SITE, base, content, members, oracle, put_wheel, recipe, wheel
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.image.build import Builder
+from xmslurm_repro.image.record import parse_record
 from xmslurm_repro.image.scripts import console_scripts
 from xmslurm_repro.image.wheel import WheelError, plan_wheel
 from xmslurm_repro.ports.progress import SilentProgress
@@ -233,6 +234,42 @@ def test_a_file_that_is_not_what_its_record_says_is_named(record, said):
     found = problems(("demo", wheel(record=record)))
 
     assert any(said in line and line.startswith("demo-1.0") for line in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,sha256=,1,x\n", "line 1 has 4 columns"),
+        ("a,,\na,,\n", "line 2: 'a' stands there twice"),
+        ("a,,many\n", "'many' is no size"),
+        ("a,md5=AAAA,1\n", "is no SHA-256"),
+        ("a,sha256=AAAA,1\n", "is no SHA-256"),
+        ("a,none,1\n", "is no SHA-256"),
+    ],
+)
+def test_a_crooked_record_is_refused_with_its_line(text, said):
+    with pytest.raises(ValueError, match=said):
+        parse_record(text)
+
+
+def test_a_member_of_another_compression_that_is_damaged_is_named():
+    data = bytearray(wheel(files={"demo/data.bin": BIG}, method=zipfile.ZIP_BZIP2))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        member = archive.getinfo("demo/data.bin")
+    data[member.header_offset + 30 + len(member.filename) + 500] ^= 0xFF
+
+    assert any("'demo/data.bin'" in line for line in problems(("demo", bytes(data))))
+
+
+def test_a_directory_that_leads_elsewhere_is_refused():
+    data = bytearray(wheel(files={"demo/data.bin": BIG}))
+    at = data.rindex(b"PK\1\2", 0, data.index(b"PK\1\2") + 4)
+    struct.pack_into("<I", data, at + 42, 7)
+
+    assert any(
+        "is not where the wheel's directory says" in line
+        for line in problems(("demo", bytes(data)))
+    )
 
 
 def test_a_hash_in_hexadecimal_digits_counts_and_is_written_as_it_should_be():

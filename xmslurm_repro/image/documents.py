@@ -12,7 +12,6 @@ from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.image import (
     CODE_DIR,
     LAYOUT,
-    MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_LAYER_GZIP,
     MEDIA_TYPE_MANIFEST,
     VENV_DIR,
@@ -89,11 +88,6 @@ def image_manifest(config: Descriptor, layers: Sequence[Layer]) -> bytes:
             "layers": [_layer_descriptor(layer.blob) for layer in layers],
         }
     )
-
-
-def config_descriptor(blob: Descriptor) -> Descriptor:
-    """Describe a config blob the way our manifests do."""
-    return Descriptor(media_type=MEDIA_TYPE_CONFIG, digest=blob.digest, size_bytes=blob.size_bytes)
 
 
 def oci_layer(blob: Descriptor) -> Descriptor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from xmslurm_repro.errors import BaseUnreachableError, ImageError
-from xmslurm_repro.model.image import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, Descriptor
+from xmslurm_repro.model.image import MEDIA_TYPE_MANIFEST, Descriptor
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.ports.store import BlobStore
 
@@ -67,8 +67,3 @@ def choose_platform(index: Reader, architecture: str, what: str) -> Descriptor:
         details=[f"there are: {', '.join(sorted(set(offered)))}"] if offered else [],
         hint="Name the digest of one platform's image, or another base image.",
     )
-
-
-def is_index(media_type: str) -> bool:
-    """Whether *media_type* is that of a list of image manifests."""
-    return media_type in {MEDIA_TYPE_INDEX, DOCKER_LIST}
