@@ -62,8 +62,11 @@ class Target:
     @classmethod
     def from_json(cls, reader: Reader) -> Target:
         """Read what `to_json` wrote."""
-        name, _, version = reader.field("libc").text().partition("-")
+        libc = reader.field("libc")
+        name, _, version = libc.text().partition("-")
         major, _, minor = version.partition(".")
+        if not (major.isdecimal() and minor.isdecimal()):
+            raise libc.fail("a C library such as glibc-2.36")
         return cls(
             architecture=reader.field("architecture").text(),
             libc=(name, int(major), int(minor)),

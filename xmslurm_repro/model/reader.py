@@ -108,8 +108,8 @@ class Reader:
         Returns:
             The version, from 1 to *newest*.
         """
-        got = self.field("format").text()
-        stem, _, version = got.partition("/")
-        if stem != name or not version.isdigit() or not 1 <= int(version) <= newest:
-            raise self.fail(f"the format {name}/1 to {name}/{newest} (a newer tool may read it)")
+        field = self.field("format")
+        stem, _, version = field.text().partition("/")
+        if stem != name or not version.isdecimal() or not 1 <= int(version) <= newest:
+            raise field.fail(f"the format {name}/1 to {name}/{newest} (a newer tool may read it)")
         return int(version)

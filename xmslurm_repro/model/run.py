@@ -39,7 +39,7 @@ class RunId:
     def parse(cls, text: str) -> RunId:
         """Read ``token.task``; the inverse of ``str``."""
         token, dot, task = text.partition(".")
-        if not dot or not task.isdigit():
+        if not dot or not task.isdecimal() or task != str(int(task)):
             raise ValueError(f"{text!r} is not of the form token.task")
         return cls(token=token, task=int(task))
 

@@ -190,4 +190,8 @@ class WorkUnit:
     def from_json(cls, reader: Reader) -> WorkUnit:
         """Read what `to_json` wrote."""
         reader.format_version(_FORMAT, newest=1)
-        return cls(jobs=tuple(Job.from_json(item) for item in reader.field("jobs").items()))
+        jobs = reader.field("jobs")
+        try:
+            return cls(jobs=tuple(Job.from_json(item) for item in jobs.items()))
+        except ValueError as error:
+            raise jobs.fail(f"jobs ({error})") from error
