@@ -85,16 +85,19 @@ say "format, lint, floors, types"
 "$bin/lint-imports" --no-cache >/dev/null || "$bin/lint-imports" --no-cache
 "$bin/mypy"
 
+# A test that hangs says where, and ends the run.
+hang=(-o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true)
+
 if [ -n "$fast" ]; then
   say "pytest, without real servers"
-  exec "$bin/python" -m pytest -q --durations=10 -m "not real" "$@"
+  exec "$bin/python" -m pytest -q "${hang[@]}" --durations=10 -m "not real" "$@"
 fi
 
 say "pytest"
 "$bin/coverage" erase
 printed=$(mktemp)
 status=0
-"$bin/coverage" run -m pytest -q --durations=25 "$@" | tee "$printed" || status=$?
+"$bin/coverage" run -m pytest -q "${hang[@]}" --durations=25 "$@" | tee "$printed" || status=$?
 say "coverage"
 "$bin/coverage" combine --quiet
 "$bin/coverage" report | tail -n 1
