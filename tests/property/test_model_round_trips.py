@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.documents import DOCUMENTS, entries
+from tests.support.any_document import DOCUMENTS, entries
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import canonical_json, readable_json
 from xmslurm_repro.model.digest import Digest
