@@ -123,6 +123,15 @@ def test_nobody_listening_is_told_apart_from_a_refusal() -> None:
     assert "refused" in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["http://[::1/x", "http://a.example:port/", "ftp://a.example/", "file:///etc/passwd", "x"],
+)
+def test_what_is_no_url_is_an_error_like_others(url) -> None:
+    with pytest.raises(HttpError):
+        http().request("GET", url)
+
+
 def test_a_silent_server_is_given_up_on() -> None:
     release = threading.Event()
 
@@ -318,6 +327,7 @@ def test_hosts_are_asked_directly_as_no_proxy_says(host, port, no_proxy, expecte
         ("https://a.example/x?sig=1#f", "https://a.example/x"),
         ("https://user:pw@a.example:8443/x", "https://a.example:8443/x"),
         ("http://u%40v:p@[::1]:5000/", "http://[::1]:5000/"),
+        ("http://u:p@[::1/x?y", "http://[::1/x"),
     ],
 )
 def test_a_shown_url_holds_no_secret(url, expected) -> None:

@@ -40,12 +40,12 @@ def parse_challenges(headers: Sequence[str]) -> tuple[Challenge, ...]:
         masked = re.sub(r'"(?:[^"\\]|\\.)*"', lambda m: '"' + "x" * (len(m[0]) - 2) + '"', header)
         starts = [match.start(1) for match in _SCHEME.finditer(masked)]
         for start, end in pairwise([*starts, len(header)]):
-            scheme, _, rest = header[start:end].partition(" ")
+            scheme, *rest = header[start:end].split(maxsplit=1)
             parameters = {
                 name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain
-                for name, quoted, plain in _PARAMETER.findall(rest)
+                for name, quoted, plain in _PARAMETER.findall("".join(rest))
             }
-            found.append(Challenge(scheme=scheme.strip(", ").lower(), parameters=parameters))
+            found.append(Challenge(scheme=scheme.strip(",").lower(), parameters=parameters))
     return tuple(found)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import cast
 
 from packaging.pylock import Package, PackageArchive, Pylock
 from packaging.version import Version
@@ -21,7 +20,7 @@ from xmslurm_repro.lock.select import (
     replace_packages,
     select,
 )
-from xmslurm_repro.lock.target import marker_environment
+from xmslurm_repro.lock.target import holds
 from xmslurm_repro.lock.uvtool import UvError, compile_requirements
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.lock import Target
@@ -74,11 +73,9 @@ _OTHER_FILES = (
 
 def _applicable(read: Requirements, target: Target) -> list[Pin]:
     """The pins whose marker holds, each package once."""
-    environment = cast("dict[str, str]", {**marker_environment(target), "extra": ""})
     chosen: dict[str, Pin] = {}
     for pin in read.pins:
-        marker = pin.requirement.marker
-        if marker is not None and not marker.evaluate(environment):
+        if not holds(pin.requirement.marker, target, pin.where):
             continue
         known = chosen.setdefault(pin.name, pin)
         if (known.version, known.requirement.url) != (pin.version, pin.requirement.url):

@@ -22,7 +22,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from xmslurm_repro.errors import FormatError, NoWheelError
-from xmslurm_repro.lock.target import machine, marker_environment, wheel_tags
+from xmslurm_repro.lock.target import machine, marker_environment, told_apart, wheel_tags
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Target
 from xmslurm_repro.transport.http_messages import public_url
@@ -142,6 +142,13 @@ def _choose(
     lock: Pylock, target: Target, tags: Sequence[Tag], where: str
 ) -> list[tuple[Package, Source | None]]:
     """Run the selection of PEP 751; after an error package by package, to meet them all."""
+    with told_apart(where):
+        return _choose_all(lock, target, tags, where)
+
+
+def _choose_all(
+    lock: Pylock, target: Target, tags: Sequence[Tag], where: str
+) -> list[tuple[Package, Source | None]]:
     environment = marker_environment(target)
     try:
         return list(lock.select(environment=environment, tags=tags))

@@ -7,7 +7,6 @@ were made from. So a dependency that was added after locking would silently be m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import cast
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -16,7 +15,7 @@ from packaging.version import InvalidVersion, Version
 from xmslurm_repro.errors import LockMissingError
 from xmslurm_repro.lock.project import UV_LOCK, LockFile, read_toml, standard_dependencies
 from xmslurm_repro.lock.select import Selection
-from xmslurm_repro.lock.target import marker_environment
+from xmslurm_repro.lock.target import holds
 from xmslurm_repro.model.lock import Target
 from xmslurm_repro.ports.store import Tree
 
@@ -50,12 +49,11 @@ def _uncovered(
     *,
     overridden: frozenset[str],
 ) -> Iterator[str]:
-    environment = cast("dict[str, str]", {**marker_environment(target), "extra": ""})
     versions = {one.artifact.name: one.artifact.version for one in selection.files}
     directories = {name for name, _ in selection.directories}
     for requirement in wanted:
         name = canonicalize_name(requirement.name)
-        applies = requirement.marker is None or requirement.marker.evaluate(environment)
+        applies = holds(requirement.marker, target, f"the dependency {requirement}")
         if not applies or name in directories or name in overridden:
             continue
         if name not in versions:

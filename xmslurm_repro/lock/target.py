@@ -7,11 +7,18 @@ ask the interpreter that we happen to run on.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
-from packaging.markers import Environment
+from packaging.markers import (
+    Environment,
+    Marker,
+    UndefinedComparison,
+    UndefinedEnvironmentName,
+)
 from packaging.tags import Tag, compatible_tags, cpython_tags
 
-from xmslurm_repro.errors import ImageError
+from xmslurm_repro.errors import FormatError, ImageError
 from xmslurm_repro.model.lock import Target
 
 _MACHINES = {
@@ -47,6 +54,29 @@ def marker_environment(target: Target) -> Environment:
         "python_version": target.python_minor,
         "sys_platform": "linux",
     }
+
+
+def holds(marker: Marker | None, target: Target, where: str) -> bool:
+    """
+    Whether a requirement with *marker* (PEP 508) applies to *target*; no extra is chosen.
+
+    Raises:
+        FormatError: If the marker compares what cannot be compared; *where* names it.
+    """
+    if marker is None:
+        return True
+    environment = cast("dict[str, str]", {**marker_environment(target), "extra": ""})
+    with told_apart(where):
+        return marker.evaluate(environment)
+
+
+@contextmanager
+def told_apart(where: str) -> Iterator[None]:
+    """Turn the library's errors of evaluation, which are no `ValueError`, into `FormatError`."""
+    try:
+        yield
+    except (UndefinedComparison, UndefinedEnvironmentName) as error:
+        raise FormatError(f"{where}: a marker cannot be evaluated: {error}") from error
 
 
 def wheel_tags(target: Target) -> tuple[Tag, ...]:

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
-from urllib.parse import urlsplit
 
 from xmslurm_repro.errors import ConfigError
 from xmslurm_repro.transport.http_messages import (
@@ -270,9 +269,11 @@ class Http:
     def _pool_for(self, url: str) -> urllib3.PoolManager:
         import urllib3  # noqa: PLC0415 (start-up time)
 
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme)
-        if proxy and is_bypassed(*origin_of(url)[1:], self._no_proxy):
+        scheme, host, port = origin_of(url)
+        if scheme not in {"http", "https"}:
+            raise HttpError("connect", url, f"{scheme or 'nothing'} is not spoken here")
+        proxy = self._proxies.get(scheme)
+        if proxy and is_bypassed(host, port, self._no_proxy):
             proxy = None
         with self._lock:
             pool = self._pools.get(proxy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
@@ -82,14 +83,26 @@ class Call:
 
 def public_url(url: str) -> str:
     """*url* without user, password, query and fragment: fit to be shown."""
-    parts = urlsplit(url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    try:
+        parts = urlsplit(url)
+        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    except ValueError:  # such as a bracket that is not closed
+        return re.sub(r"//[^/]*@", "//", re.split(r"[?#]", url)[0])
 
 
 def origin_of(url: str) -> tuple[str, str | None, int | None]:
-    """Scheme, host and port: what may see credentials that were meant for it."""
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    """
+    Scheme, host and port: what may see credentials that were meant for it.
+
+    Raises:
+        HttpError: If *url* is none.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        return parts.scheme, parts.hostname, port
+    except ValueError as error:
+        raise HttpError("connect", url, f"not a URL: {error}") from error
 
 
 def redirect_target(at: str, location: str | None) -> str:
@@ -101,8 +114,11 @@ def redirect_target(at: str, location: str | None) -> str:
     """
     if not location:
         raise HttpError("redirect", at, "a redirect to nowhere")
-    target = urljoin(at, location)
-    scheme = urlsplit(target).scheme
-    if scheme not in {"http", "https"} or (urlsplit(at).scheme == "https" and scheme == "http"):
+    try:
+        target = urljoin(at, location)
+    except ValueError as error:
+        raise HttpError("redirect", at, "a redirect to what is no URL") from error
+    scheme = origin_of(target)[0]
+    if scheme not in {"http", "https"} or (origin_of(at)[0] == "https" and scheme == "http"):
         raise HttpError("redirect", at, f"a redirect from https to {scheme} is not followed")
     return target
