@@ -1,4 +1,9 @@
-"""Locks: finding the one in force in a snapshot, and reading it."""
+"""
+Locks: finding the one in force in a snapshot, and reading it.
+
+The locks in tests/golden/lock are what `uv lock` and `uv export` of uv 0.13 wrote for the
+pyproject.toml beside them, but for the names of hosts.
+"""
 
 from __future__ import annotations
 
