@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.bench import base
 from tests.bench.bench import Bench
@@ -122,51 +123,71 @@ def _measured(desk: Desk) -> Table:
     rows = measure(contenders, repetitions=desk.bench.repetitions, reference=_REFERENCE)
     return Table(
         title=f"From an edit to the first line of output: {desk.name}",
-        note="A Slurm of two nodes behind an SSH server, all on this machine.\n"
-        "Each step counts from the edit on; the last one is when the line was printed.",
+        note="A Slurm of two nodes behind an SSH server, all on this machine.",
         rows=rows,
     )
 
 
-def _contender(desk: Desk, name: str, submit: Callable[[Desk], Callable[[], str]]) -> Contender:
-    """*submit* returns when the job is submitted; what it returns waits for what it printed."""
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """
+    A job that was submitted.
 
+    Attributes:
+        steps: Seconds of the steps so far, as far as they are known.
+        output: Waits for its end; what it printed.
+    """
+
+    steps: Mapping[str, float]
+    output: Callable[[], str]
+
+
+def _contender(desk: Desk, name: str, submit: Callable[[Desk], Submitted]) -> Contender:
     def edit_to_output() -> Timing:
         begin = time.time()
-        wait = submit(desk)
-        submitted = time.time() - begin
-        printed = float(wait().split()[0]) - begin
-        return Timing(
-            seconds=printed, parts={"submitted": submitted, "first line printed": printed}
-        )
+        job = submit(desk)
+        submitting = time.time() - begin
+        printed = float(job.output().split()[0]) - begin
+        # What is left of submitting: programs that start and end.
+        steps = {**job.steps, "rest": submitting - sum(job.steps.values())}
+        return Timing(seconds=printed, parts={**steps, "until it prints": printed - submitting})
 
     return Contender(name=name, run=edit_to_output, setup=desk.tree.edit)
 
 
-def _launch(desk: Desk) -> Callable[[], str]:
-    desk.run(desk.bench.ours, "launch", "--", *_COMMAND)
-    return lambda: desk.run(desk.bench.ours, "logs", "latest", "--follow")
+def _launch(desk: Desk) -> Submitted:
+    info_file = os.fspath(desk.bench.folder / "turnaround" / "info")
+    said = desk.run(*desk.bench.program("launch.py"), info_file, "submit", "bed", *_COMMAND)
+    steps = json.loads(said.splitlines()[-1])
+    del steps["rest"]
+    return Submitted(
+        steps=steps, output=lambda: desk.run(desk.bench.ours, "logs", "latest", "--follow")
+    )
 
 
-def _sbatch(desk: Desk) -> Callable[[], str]:
+def _sbatch(desk: Desk) -> Submitted:
     """Without what carries the edit there: it would run the code of before."""
-    command = " ".join(_COMMAND)
+    command, begin = " ".join(_COMMAND), time.time()
     submit = f"cd {desk.project} && sbatch --parsable --output=out.%j --wrap='{command}'"
     job_id = desk.on_cluster(submit).strip()
+    seconds = time.time() - begin
 
-    def wait() -> str:
+    def output() -> str:
         desk.bed.wait_for_job(job_id)
         out = desk.bed.homes[desk.bed.ssh_user] / desk.project / f"out.{job_id}"
         text = out.read_text()
         out.unlink()
         return text
 
-    return wait
+    return Submitted(steps={"submit": seconds}, output=output)
 
 
-def _copy_and_sbatch(desk: Desk) -> Callable[[], str]:
+def _copy_and_sbatch(desk: Desk) -> Submitted:
+    begin = time.time()
     _copy(desk)
-    return _sbatch(desk)
+    copying = time.time() - begin
+    job = _sbatch(desk)
+    return replace(job, steps={"copy": copying, **job.steps})
 
 
 def _copy(desk: Desk) -> None:
