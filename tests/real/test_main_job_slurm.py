@@ -59,7 +59,9 @@ def test_both_runtimes_and_the_embedded_default_give_the_same_bytes(make_cli, te
 
 def test_an_image_can_travel_through_a_registry(make_cli, testbed):
     more = f'runtime = "podman"\nregistry = "{testbed.registry}/lab/runs"'
-    cli = make_cli({"main.py": WRITES}, config=cluster_config(testbed, more=more))
+    insecure = f'[registry]\ninsecure_hosts = ["{testbed.registry}"]\n'
+    config = cluster_config(testbed, more=more) + insecure
+    cli = make_cli({"main.py": WRITES}, config=config)
 
     launched = cli.launch("python3", "main.py", "a")
 

@@ -29,10 +29,12 @@ xm_prepare() {
 
 # A store for this node and user, if one can be kept.
 xm_make_store() {
-    local boot sum
-    # Its notion of what runs must not outlive a reboot, as files in /tmp may.
+    local boot mounts sum
+    # Its notion of what runs must not outlive a reboot, as files in /tmp may. And without root it
+    # goes on in the mount namespace of a process that it left behind, which must be ours.
     read -r boot </proc/sys/kernel/random/boot_id
-    xm_store=$xm_node/podman-${boot%%-*}
+    mounts=$(readlink /proc/self/ns/mnt)
+    xm_store=$xm_node/podman-${boot%%-*}-${mounts//[!0-9]/}
     # podman takes no more than 50 characters for this folder, and the store is tied to it.
     sum=$(sha256sum <<<"$xm_store")
     xm_podman_run=/tmp/xmslurm-$UID-${sum:0:8}
