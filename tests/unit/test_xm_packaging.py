@@ -1,0 +1,240 @@
+"""From what a launch script packages to images."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from xmanager import xm
+
+from tests.support.world import make_prepared, make_snapshot, make_world
+from xmslurm_repro.errors import UsageError
+from xmslurm_repro.model.image import MEDIA_TYPE_CONFIG, Descriptor
+from xmslurm_repro.model.lock import Target
+from xmslurm_repro.xm import Slurm, docker_image, python_container, uv_container
+from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
+from xmslurm_repro.xm.packaging import package
+
+TARGET = Target(
+    architecture="amd64",
+    libc=("glibc", 2, 36),
+    python="3.11.2",
+    python_executable="/usr/bin/python3",
+    source="x",
+)
+CONFIG = {"config": {"Entrypoint": ["/bin/run"], "Cmd": ["--help"], "WorkingDir": "/work"}}
+
+
+class Workshop:
+    """Tools in memory that note what was asked of them."""
+
+    def __init__(self, config: dict = CONFIG) -> None:
+        world, _ = make_world()
+        self.said: list[tuple[object, ...]] = []
+        config_bytes = json.dumps(config).encode()
+        self.base = replace(
+            make_prepared(world, {}).plan.base,
+            target=TARGET,
+            config=Descriptor(
+                media_type=MEDIA_TYPE_CONFIG,
+                digest=world.blobs.put(config_bytes),
+                size_bytes=len(config_bytes),
+            ),
+        )
+        self.image = make_prepared(world, {}).image
+        self.store = world.store
+        self.tools = replace(world, snapshots=self, bases=self, locks=self, builder=self)
+
+    def find_work_tree(self, start):
+        return start
+
+    def capture(self, start, *, allow_unborn, allow_no_repository, progress):
+        self.said.append(("capture", start, allow_no_repository))
+        return make_snapshot(self.store, {"train.py": str(start).encode()})
+
+    def tree(self, root):
+        return root
+
+    def names(self):
+        return {}
+
+    def resolve(self, what, folder=None, *, progress=None, lock_path=None, target=None):
+        self.said.append(("lock", lock_path) if folder is not None else ("base", what))
+        return None if folder is not None else replace(self.base, reference=what)
+
+    def fetch(self, artifacts, *, progress):
+        pass
+
+    def build(self, recipe, base, tree, progress):
+        self.said.append(("build", base.reference, recipe.snapshot is not None, tree is not None))
+        return replace(self.image, recipe=recipe)
+
+
+@pytest.fixture
+def workshop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    folder = tmp_path / "My Project"
+    folder.mkdir()
+    for name in ("pyproject.toml", "uv.lock", "requirements.txt"):
+        (folder / name).write_text("")
+    return folder
+
+
+def uv(project: Path, **more):
+    return uv_container(
+        executor_spec=Slurm.Spec(),
+        entrypoint=more.pop("entrypoint", xm.ModuleName("train")),
+        context=project,
+        **more,
+    )
+
+
+def test_a_project_is_captured_and_built_and_keeps_its_arguments(workshop, project):
+    [executable] = package(
+        workshop.tools, [uv(project, args={"lr": 1}, env_vars={"A": "x"}, base_image="mine")]
+    )
+
+    assert [
+        ("capture", project, False),
+        ("base", "mine"),
+        ("lock", "uv.lock"),
+        ("build", "mine", True, True),
+    ] == workshop.said
+    assert ("My_Project", ("python", "-m", "train")) == (executable.name, executable.entrypoint)
+    assert ({"lr": 1}, {"A": "x"}) == (executable.args.to_dict(), executable.env_vars)
+    assert "/xm/code" == executable.prepared.plan.workdir
+
+
+def test_a_batch_keeps_its_order_and_does_nothing_twice(workshop, project):
+    specs = [
+        uv(project, args=["a"]),
+        docker_image(image="registry.example/tool:1"),
+        uv(project, args=["b"], entrypoint=xm.CommandList(["other.py"])),
+    ]
+
+    executables = package(workshop.tools, specs)
+
+    assert ["My_Project", "tool", "My_Project"] == [each.name for each in executables]
+    assert [["a"], ["b"]] == [each.args.to_list(str) for each in executables[::2]]
+    assert ("python", "other.py") == executables[2].entrypoint
+    assert executables[0].prepared is executables[2].prepared
+    assert 1 == sum(step[0] == "capture" for step in workshop.said)
+
+
+def test_a_given_image_is_taken_as_it_is(workshop):
+    [executable] = package(workshop.tools, [docker_image(image="registry.example/tool:1")])
+
+    plan = executable.prepared.plan
+
+    assert [
+        ("base", "registry.example/tool:1"),
+        ("build", "registry.example/tool:1", False, False),
+    ] == workshop.said
+    assert (("/bin/run",), ("--help",)) == (executable.entrypoint, executable.default_arguments)
+    assert "/work" == plan.workdir
+    assert (0, None) == (plan.snapshot.file_count, plan.recipe.snapshot)
+
+
+def test_xmanagers_own_container_is_a_given_image(workshop):
+    [executable] = package(
+        workshop.tools, [xm.container(Slurm.Spec(), image_path="registry.example/tool:1")]
+    )
+
+    assert ("/bin/run",) == executable.entrypoint
+
+
+@pytest.mark.parametrize("config", [{}, {"config": None}, {"config": {"Entrypoint": None}}])
+def test_a_given_image_need_not_say_anything(config):
+    [executable] = package(Workshop(config).tools, [docker_image(image="x")])
+
+    assert ((), ()) == (executable.entrypoint, executable.default_arguments)
+    assert "/" == executable.prepared.plan.workdir
+
+
+def test_wrong_arguments_are_refused_before_anything_is_captured(workshop, project):
+    with pytest.raises(ArgumentError, match="ShellSafeArg"):
+        package(workshop.tools, [uv(project), uv(project, args=[xm.ShellSafeArg("$X")])])
+
+    assert [] == workshop.said
+
+
+def test_what_cannot_be_packaged_is_named(workshop):
+    with pytest.raises(ArgumentTypeError, match="BazelBinary cannot be packaged here"):
+        package(workshop.tools, [xm.bazel_binary(Slurm.Spec(), label="//x")])
+
+
+def test_requirements_may_lie_below_the_project(workshop, project):
+    (project / "deps").mkdir()
+    (project / "deps" / "pins.txt").write_text("")
+
+    package(
+        workshop.tools,
+        [
+            python_container(
+                executor_spec=Slurm.Spec(),
+                entrypoint=xm.ModuleName("train"),
+                context=project,
+                requirements=project / "deps" / "pins.txt",
+                allow_no_repository=True,
+            )
+        ],
+    )
+
+    assert ("lock", "deps/pins.txt") in workshop.said
+    assert ("capture", project, True) in workshop.said
+
+
+def test_a_base_image_is_filled_in_with_the_python_that_launches(project):
+    spec = uv(project, base_image="py:{major}.{minor}.{micro}").executable_spec
+
+    assert "py:" + ".".join(map(str, sys.version_info[:3])) == spec.base_image
+
+
+@pytest.mark.parametrize("missing", ["pyproject.toml", "uv.lock"])
+def test_a_project_without_its_files_is_refused(project, missing):
+    (project / missing).unlink()
+
+    with pytest.raises(ArgumentError, match=f"there is no .*{missing}") as caught:
+        uv(project)
+
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, UsageError)
+
+
+def test_packages_past_the_lock_are_refused(project):
+    with pytest.raises(ArgumentError, match="extra_system_packages asks for git, libgl1"):
+        uv(project, extra_system_packages=["git", "libgl1"])
+    with pytest.raises(ArgumentError, match="extra_python_packages asks for numpy"):
+        uv(project, extra_python_packages=["numpy"])
+
+
+def test_requirements_outside_the_project_are_refused(project, tmp_path):
+    (tmp_path / "other.txt").write_text("")
+
+    with pytest.raises(ArgumentError, match="are not in the context"):
+        python_container(
+            executor_spec=Slurm.Spec(),
+            entrypoint=xm.ModuleName("train"),
+            context=project,
+            requirements=tmp_path / "other.txt",
+        )
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("python:3.11", "python"),
+        ("registry.example:5000/lab/my-tool@sha256:" + "0" * 64, "my_tool"),
+        ("localhost/x", "x"),
+        ("---", "job"),
+    ],
+)
+def test_an_image_is_called_by_the_last_part_of_its_reference(image, name):
+    assert name == docker_image(image=image).executable_spec.name
