@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import TypeVar
 
 from xmslurm_repro.cli.errors import echo_error, wants_json
@@ -30,12 +32,21 @@ def run(body: Callable[[Tools], Awaitable[T]], *, is_quiet: bool = False) -> T:
     settings = load_settings(environ=os.environ, start=Path(os.curdir).absolute())
     progress = _progress(is_quiet=is_quiet or wants_json())
 
+    # asyncio's own handler waits for the next await, and packing code or fetching packages is one
+    # long step without any. With a handler in place asyncio leaves it alone.
+    signal.signal(signal.SIGINT, _interrupt)
+
     async def with_tools() -> T:
         ask = _ask if sys.stdin.isatty() and sys.stderr.isatty() else None
         async with open_tools(settings, progress, ask=ask) as tools:
             return await body(tools)
 
     return asyncio.run(with_tools())
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    del number, frame
+    raise KeyboardInterrupt
 
 
 async def _ask(text: str, *, is_secret: bool) -> str | None:

@@ -116,17 +116,20 @@ def _empty_manifest(title: str) -> Manifest:
 def _extended(before: Manifest, prepared: Prepared, units: Sequence[Digest]) -> Manifest:
     images: dict[Digest, Image] = {image.manifest.digest: image for image in before.images}
     images[prepared.image.manifest.digest] = prepared.image
-    locks: dict[Digest, Lock] = {lock.digest: lock for lock in before.locks}
-    if prepared.plan.lock is not None:
-        locks[prepared.plan.lock.digest] = prepared.plan.lock
+    # One lock file may mean other packages to each member of a workspace.
+    locks = {*before.locks, *((prepared.plan.lock,) if prepared.plan.lock else ())}
     snapshots = {*before.snapshots, prepared.plan.snapshot.root}
     return Manifest(
         title=before.title,
         snapshots=tuple(sorted(snapshots)),
-        locks=tuple(locks[digest] for digest in sorted(locks)),
+        locks=tuple(sorted(locks, key=_order_of_locks)),
         images=tuple(images[digest] for digest in sorted(images)),
         units=(*before.units, *units),
     )
+
+
+def _order_of_locks(lock: Lock) -> tuple[Digest, bytes]:
+    return lock.digest, canonical_json(lock.to_json())
 
 
 def plan_launch(tools: Tools, request: LaunchRequest) -> Plan:
