@@ -350,7 +350,7 @@ def test_anything_else_is_pulled(blobs, tmp_path, reference):
 def put_index(blobs, **images: Descriptor) -> Descriptor:
     entries = [
         found.to_json()
-        | {"platform": {"os": name.split("_")[0], "architecture": name.split("_")[1]}}
+        | {"platform": dict(zip(("os", "architecture", "variant"), name.split("_"), strict=False))}
         for name, found in images.items()
     ]
     data = json.dumps({"schemaVersion": 2, "mediaType": MEDIA_TYPE_INDEX, "manifests": entries})
@@ -368,6 +368,18 @@ def test_of_several_platforms_the_one_asked_for_is_taken(blobs, tmp_path):
     with pytest.raises(BaseUnreachableError) as caught:
         resolve(blobs, tmp_path, "b", architecture="s390x")
     assert ("there are: linux/amd64, linux/arm64",) == caught.value.details
+
+
+def test_of_several_variants_the_plain_one_is_taken(blobs, tmp_path):
+    plain = put_image(blobs, DEBIAN)
+    newer = put_image(blobs, {**DEBIAN, "x": b""})
+    for name, variants in {
+        "one": {"linux_amd64_v3": newer, "linux_amd64": plain},
+        "two": {"linux_amd64_v3": newer, "linux_amd64_v1": plain},
+    }.items():
+        blobs.set_ref(f"base/{name}", put_index(blobs, **variants))
+
+        assert plain == resolve(blobs, tmp_path, name).manifest
 
 
 def test_a_base_for_another_architecture_than_asked_for_is_refused(blobs, tmp_path):

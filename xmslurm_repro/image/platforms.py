@@ -43,13 +43,15 @@ def choose_platform(index: Reader, architecture: str, what: str) -> Descriptor:
     """
     The image manifest for Linux on *architecture* in *index*; the only one, if it does not say.
 
-    Attestations, which BuildKit lists for the platform ``unknown``, do not count.
+    Attestations, which BuildKit lists for the platform ``unknown``, do not count. Of several
+    variants of the architecture the plain one is taken, which every machine of it can run.
 
     Raises:
         BaseUnreachableError: If there is none.
     """
     offered: list[str] = []
     unnamed: list[Descriptor] = []
+    fitting: list[tuple[str, Descriptor]] = []
     for item in index.field("manifests").items():
         platform = item.maybe("platform")
         if platform is None:
@@ -57,9 +59,13 @@ def choose_platform(index: Reader, architecture: str, what: str) -> Descriptor:
             continue
         system, machine = (platform.field(name).text() for name in ("os", "architecture"))
         if (system, machine) == ("linux", architecture):
-            return Descriptor.from_json(item)
-        if system != "unknown":
+            variant = platform.maybe("variant")
+            fitting.append((variant.text() if variant else "", Descriptor.from_json(item)))
+        elif system != "unknown":
             offered.append(f"{system}/{machine}")
+    if fitting:
+        # v1 of amd64 and v8 of arm64 are what is meant without a variant; min keeps the first.
+        return min(fitting, key=lambda found: found[0].replace("v8", "").replace("v1", ""))[1]
     if not offered and len(unnamed) == 1:
         return unnamed[0]
     raise BaseUnreachableError(
