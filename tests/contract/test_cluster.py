@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -16,6 +19,7 @@ from xmslurm_repro.cluster.shell import ShellCluster
 from xmslurm_repro.errors import NotFoundError, SubmitRefusedError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.model.work import Network
 from xmslurm_repro.ports.progress import SilentProgress
 
 real = pytest.mark.real
@@ -82,6 +86,60 @@ def test_a_work_folder_that_is_not_in_the_image_fails_the_run_and_says_so(place:
     assert outcome.state is RunState.FAILED
     assert outcome.exit_code is None
     assert "/not/there" in (outcome.reason or "")
+
+
+CONNECT = """
+    for try in 1 2 3; do
+        exec 3<>/dev/tcp/127.0.0.1/$PORT && read -r line <&3 && echo "$line" && exit
+        sleep 0.2
+    done 2>/dev/null
+    echo cut off
+"""
+
+
+@pytest.mark.parametrize(("network", "expected"), [("none", b"cut off\n"), ("host", b"hello\n")])
+def test_the_network_is_reached_only_where_it_was_asked_for(
+    place: Place, network: str, expected: bytes
+):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as caller:
+                        caller.sendall(b"hello\n")
+
+        threading.Thread(target=serve, daemon=True).start()
+        env = tuple(sorted([*ENV, ("PORT", str(server.getsockname()[1]))]))
+        argv = ["bash", "-c", CONNECT]
+        wanted = submission(
+            place.image(), argv, token=fresh_token(), env=env, network=Network(network)
+        )
+        outcome = outcome_of(place.play(wanted))
+        server.shutdown(socket.SHUT_RDWR)
+
+    assert expected == place.log_of(outcome.run_id)
+
+
+def test_folders_that_the_command_closed_are_read_all_the_same(place: Place):
+    script = "cd /xm/outputs; mkdir -p a/b; echo x >a/b/x; ln -s x a/b/y; chmod 0 a/b/x a/b a"
+
+    outcome = outcome_of(
+        place.play(submission(place.image(), ["sh", "-c", script], token=fresh_token()))
+    )
+
+    assert ["a/b/x", "a/b/y"] == [o.path for o in outcome.outputs]
+
+
+def test_many_links_cost_little(place: Place):
+    script = "cd /xm/outputs; for i in $(seq 2000); do echo $i; done >n; bash -c 'while read -r i; do ln -s n l$i; done <n'"
+    outcome = outcome_of(
+        place.play(submission(place.image(), ["bash", "-c", script], token=fresh_token()))
+    )
+
+    assert len(outcome.outputs) == 2001
+    target = hashlib.sha256(b"n").hexdigest()
+    assert {o.sha256.hex for o in outcome.outputs if o.path != "n"} == {target}
 
 
 NASTY = (

@@ -4,6 +4,7 @@ xm_command=(
     PATH=/usr/local/bin:/usr/bin:/bin:"${xm_path}"
     bwrap
     --unshare-all
+    --share-net
     --hostname
     xm
     --die-with-parent
@@ -39,13 +40,7 @@ xm_command=(
     --bind
     "${xm_private}"
     /xm/pycache/xm/code
-    --share-net
-    --ro-bind-try
-    /etc/resolv.conf
-    /etc/resolv.conf
-    --ro-bind-try
-    /etc/hosts
-    /etc/hosts
+    "${xm_more[@]}"
     --json-status-fd
     3
     --chdir

@@ -39,6 +39,7 @@ xm_command=(
     --bind
     "${xm_private}"
     /xm/pycache/xm/code
+    "${xm_more[@]}"
     --json-status-fd
     3
     --chdir

@@ -22,6 +22,7 @@ xm_root_key=bcb61c55738d506969974b497e38e4a990e8badf2525d2d1909dfbd3b7073ea1
 xm_code_key=c14e841c93372b7e0654abb2f8c4dec7769d8d820908db9cae7e4c4f1aacb7f5
 xm_full_check=0
 xm_grace_seconds=18
+xm_network=none
 xm_gpus=1
 xm_root_layers=(
     'f26890b5d6154716c5015de5b336e22a325c57ef5115bf132153ae54e725d64b f26890b5d6154716c5015de5b336e22a325c57ef5115bf132153ae54e725d64b gzip -dc'
@@ -72,6 +73,7 @@ xm_build_command() {
         --bind
         "${xm_private}"
         /xm/pycache/xm/code
+        "${xm_more[@]}"
         --json-status-fd
         3
         --chdir

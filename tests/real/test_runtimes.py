@@ -36,6 +36,7 @@ from tests.contract.test_cluster import (
     test_output_names_are_exact_and_outputs_can_be_fetched,
     test_the_command_finds_nothing_of_the_host,
     test_the_environment_is_the_given_one_and_nothing_else,
+    test_the_network_is_reached_only_where_it_was_asked_for,
     test_tmp_is_empty_writable_and_gone_afterwards,
 )
 from tests.testbed.bed import Testbed
@@ -55,6 +56,7 @@ __all__ = [
     "test_output_names_are_exact_and_outputs_can_be_fetched",
     "test_the_command_finds_nothing_of_the_host",
     "test_the_environment_is_the_given_one_and_nothing_else",
+    "test_the_network_is_reached_only_where_it_was_asked_for",
     "test_tmp_is_empty_writable_and_gone_afterwards",
 ]
 

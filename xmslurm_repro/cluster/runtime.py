@@ -110,16 +110,13 @@ class Bubblewrap:
         The command line. Everything that can be unshared is; only the outputs, ``/tmp`` and the
         bytecode cache can be written to.
         """
-        network: tuple[Word, ...] = ()
-        if job.network is Network.HOST:
-            names = ("/etc/resolv.conf", "/etc/hosts")
-            binds = tuple(word for name in names for word in ("--ro-bind-try", name, name))
-            network = ("--share-net", *binds)
+        network = ("--share-net",) if job.network is Network.HOST else ()
         code: tuple[Word, ...] = ("--ro-bind", Var("xm_code"), CODE_DIR) if job.has_code else ()
         return (
             *("env", "-i", Joined((f"PATH={_INNER_PATH}:", Var("xm_path")))),
             "bwrap",
             "--unshare-all",
+            *network,
             *("--hostname", "xm"),
             "--die-with-parent",
             "--new-session",
@@ -136,7 +133,7 @@ class Bubblewrap:
             *("--bind", Var("xm_outputs"), OUTPUTS_DIR),
             *("--bind", Var("xm_pycache"), PYCACHE_DIR),
             *("--bind", Var("xm_private"), f"{PYCACHE_DIR}{CODE_DIR}"),
-            *network,
+            Words("xm_more"),
             *("--json-status-fd", "3"),
             *("--chdir", job.workdir),
             *self.options,

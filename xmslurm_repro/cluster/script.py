@@ -63,6 +63,7 @@ def render_script(
         ("xm_code_key", tree_key(code)),
         ("xm_full_check", "1" if submission.full_check else "0"),
         ("xm_grace_seconds", str(grace_seconds)),
+        ("xm_network", submission.network.value),
         ("xm_gpus", str(submission.resources.gpus)),
         *settings,
     )

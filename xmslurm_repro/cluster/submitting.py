@@ -33,11 +33,11 @@ class Payload:
     task_count: int
     max_parallel_tasks: int
 
-    def arguments(self) -> tuple[str, ...]:
+    def arguments(self, settle_seconds: int) -> tuple[str, ...]:
         """What ``submit.bash`` takes, after the state folder."""
         parts = (self.script, self.table.records, self.table.index)
         sizes = (word for part in parts for word in (str(len(part)), _sha256(part)))
-        counts = (str(self.task_count), str(self.max_parallel_tasks))
+        counts = (str(self.task_count), str(self.max_parallel_tasks), str(settle_seconds))
         return (self.token, f"{JOB_NAME_PREFIX}{self.token}", *counts, *sizes)
 
 
@@ -53,6 +53,8 @@ class Submitter:
     Attributes:
         patience_seconds: For how long limits, an absent controller and open questions are waited
             for before we give up.
+        settle_seconds: How long a controller that answers again may take to carry out what it was
+            told before.
     """
 
     transport: Transport
@@ -60,6 +62,7 @@ class Submitter:
     clock: Clock
     state_dir: str
     patience_seconds: float = 600
+    settle_seconds: int = 5
 
     async def submit(self, payload: Payload) -> str:
         """
@@ -71,12 +74,13 @@ class Submitter:
             SubmitUnknownError: It is not known whether it was accepted.
             ConnectionLostError: Nothing was sent.
         """
-        waited, pause, may_exist = 0.0, 1.0, False
+        waited, pause, may_exist, settle = 0.0, 1.0, False, self.settle_seconds
         while True:
-            answer, job_id, words = await self._try_once(payload, may_exist=may_exist)
+            answer, job_id, words = await self._try_once(payload, settle, may_exist=may_exist)
             if answer is Answer.ACCEPTED:
                 return job_id
             may_exist = answer is Answer.UNKNOWN
+            settle = self.settle_seconds if may_exist else 0
             if answer is Answer.REFUSED or waited >= self.patience_seconds:
                 break
             await self.clock.sleep(pause)
@@ -95,14 +99,14 @@ class Submitter:
         )
 
     async def _try_once(
-        self, payload: Payload, *, may_exist: bool
+        self, payload: Payload, settle_seconds: int, *, may_exist: bool
     ) -> tuple[Answer, str, tuple[str, ...]]:
         body = payload.script + payload.table.records + payload.table.index
         try:
             done = await run_program(
                 self.transport,
                 compose("common", self.scheduler.name, "submit"),
-                *(self.state_dir, *payload.arguments()),
+                *(self.state_dir, *payload.arguments(settle_seconds)),
                 payload=body,
                 timeout_seconds=300,
             )

@@ -5,6 +5,40 @@ xm_runtime_version() { bwrap --version; }
 xm_prepare() {
     command -v bwrap >/dev/null || xm_finish failed '' 'bubblewrap (bwrap) is not on this node'
     xm_have_trees
+    xm_more=()
+    [[ $xm_network == host ]] && xm_bind_names
+    ((xm_gpus)) && xm_bind_driver
+    return 0
+}
+
+# The node's resolver, at places that the image leaves for it.
+xm_bind_names() {
+    local file
+    for file in /etc/resolv.conf /etc/hosts; do
+        [[ -f $file && -f $xm_root$file && ! -L $xm_root$file ]] && xm_more+=(--ro-bind "$file" "$file")
+    done
+}
+
+# Accelerators of the node, and the part of their driver that has to fit the kernel's. Everything
+# else comes with the image.
+xm_bind_driver() {
+    local device library path found=0
+    for device in /dev/nvidia* /dev/kfd /dev/dri; do
+        [[ -e $device ]] && xm_more+=(--dev-bind "$device" "$device")
+    done
+    while read -r library path; do
+        # The first of a name is the loader's choice.
+        [[ " ${xm_more[*]} " == *" /xm/driver/$library "* ]] && continue
+        ((found++)) || xm_more+=(--tmpfs /xm/driver)
+        xm_more+=(--ro-bind "$path" "/xm/driver/$library")
+    done < <(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
+        sed -n 's/^[[:space:]]*\(lib\(cuda\|cudadebugger\|nvidia-[a-z-]*\|nvcuvid\)\.so\.[0-9]*\) (.*x86-64.*) => /\1 /p; s/^[[:space:]]*\(lib\(cuda\|nvidia-[a-z-]*\)\.so\.[0-9]*\) (.*AArch64.*) => /\1 /p')
+    ((found)) || return 0
+    xm_more+=(--remount-ro /xm/driver)
+    for path in "${!xm_env[@]}"; do
+        [[ ${xm_env[path]} == LD_LIBRARY_PATH=* ]] && { xm_env[path]+=:/xm/driver; return; }
+    done
+    xm_env+=(LD_LIBRARY_PATH=/xm/driver)
 }
 
 # The process that we see waits for the first one inside, whose children are the command's.
@@ -15,7 +49,8 @@ xm_forward() {
     done
 }
 
-# bubblewrap reports an exit code only of what it could set up and start.
-xm_has_started() { grep -q exit-code "$xm_local/status"; }
+# bubblewrap reports an exit code only of what it could set up and start. It does not end like a
+# killed process unless it was one.
+xm_has_started() { (($1 > 128)) || grep -q exit-code "$xm_local/status"; }
 
 xm_kill() { kill -KILL -- "-$xm_container" 2>/dev/null; }

@@ -51,22 +51,20 @@ xm_write() {
 # What stands in the outputs folder: records "<sha256> <size> <f or l> <path>" ended by NUL, in
 # order of their paths. A link's content is its target, as in git.
 xm_list_outputs() (
-    cd "$xm_dir/outputs" || exit 1
-    find . -type d ! -perm -u+rwx -exec chmod u+rwx {} + -o -type f ! -perm -u+r -exec chmod u+r {} +
-    find . -type f -printf '%P\0' | sort -z >"$xm_local/files"
-    {
-        xargs -0 -r sha256sum -z -- <"$xm_local/files" >"$xm_local/sums" || exit 1
-        xargs -0 -r stat --printf='%s\0' -- <"$xm_local/files" >"$xm_local/sizes" || exit 1
-        exec 3<"$xm_local/files" 4<"$xm_local/sums" 5<"$xm_local/sizes"
-        while IFS= read -r -d '' path <&3 && IFS= read -r -d '' sum <&4 && IFS= read -r -d '' size <&5; do
-            printf '%s %s f %s\0' "${sum:0:64}" "$size" "$path"
-        done
-        while IFS= read -r -d '' path; do
-            sum=$(find "./$path" -maxdepth 0 -printf '%l' | sha256sum) || exit 1
-            size=$(find "./$path" -maxdepth 0 -printf '%l' | wc -c)
-            printf '%s %s l %s\0' "${sum:0:64}" "$size" "$path"
-        done < <(find . -type l -printf '%P\0')
-    } | sort -z -k4
+    cd "$xm_dir/outputs" && mkdir -p "$xm_local/links" || exit 1
+    find . -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
+    find . -type f -printf '%P\0' >"$xm_local/files" || exit 1
+    xargs -0 -r stat --printf='%s f\0' -- <"$xm_local/files" >"$xm_local/kinds" || exit 1
+    xargs -0 -r sha256sum -z -- <"$xm_local/files" >"$xm_local/sums" || exit 1
+    number=0
+    while IFS= read -r -d '' path && IFS= read -r -d '' target; do
+        number=$((number + 1))
+        printf '%s' "$target" >"$xm_local/links/$number"
+        printf '%s\0' "$path" >>"$xm_local/files"
+        printf '%s l\0' "${#target}" >>"$xm_local/kinds"
+    done < <(find . -type l -printf '%P\0%l\0')
+    ((number == 0)) || (cd "$xm_local/links" && seq "$number" | xargs sha256sum -z --) >>"$xm_local/sums" || exit 1
+    cut -z -c -64 "$xm_local/sums" | paste -z -d ' ' - "$xm_local/kinds" "$xm_local/files" | sort -z -k4
 )
 
 # xm_finish STATE EXIT_CODE REASON: leave the record and end.
@@ -189,7 +187,7 @@ xm_unpack() {
     got=$($3 <"$blob" | tee -p "$fifo" | sha256sum)
     wait "$tar" || { xm_say "layer sha256:$1 cannot be unpacked"; rm -rf -- "$new"; return 1; }
     [[ ${got%% *} == "$1" ]] || { xm_say "layer sha256:$1 is damaged"; rm -rf -- "$new"; return 1; }
-    find "$new" ! -type l ! -perm -u+r -exec chmod u+r {} + -o -type d ! -perm -u+wx -exec chmod u+wx {} +
+    find "$new" -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
     xm_list "$new" >"$new.list" || return 1
     mv -f "$new.list" "$final.list" && mv -T "$new" "$final" 2>/dev/null || rm -rf -- "$new"
     [[ -d $final ]]
@@ -310,7 +308,7 @@ xm_have_tree() {
 
 xm_have_trees() {
     xm_have_tree xm_root roots "$xm_root_key" "$xm_full_check" \
-        'xm xm/code xm/outputs xm/pycache tmp proc dev sys run etc etc/resolv.conf etc/hosts' "${xm_root_layers[@]}"
+        'xm xm/code xm/driver xm/outputs xm/pycache tmp proc dev sys run etc etc/resolv.conf etc/hosts' "${xm_root_layers[@]}"
     xm_code=$xm_root/xm/code
     if ((${#xm_code_layers[@]})); then
         xm_have_tree xm_code code "$xm_code_key" 1 'xm xm/code' "${xm_code_layers[@]}"

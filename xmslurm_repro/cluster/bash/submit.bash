@@ -1,10 +1,11 @@
-# Submit once. Arguments: token, name, tasks, limit, then length and SHA-256 of the script, of the
+# Submit once. Arguments: token, name, tasks, limit, for how many seconds a controller may still be
+# busy with an earlier try of which we do not know what became, then length and SHA-256 of the script, of the
 # task records and of the task index, which come on standard input in this order.
 #
 # Answers with sections: `job` (the id), or `status`, `stderr` of the scheduler's reply.
 
-token=$1 name=$2 tasks=$3 limit=$4
-shift 4
+token=$1 name=$2 tasks=$3 limit=$4 settle=$5
+shift 5
 folder=$xm_state/submit/$token
 mkdir -p "$folder" "$xm_state/runs/$token" || fail "nothing can be written to $xm_state"
 in=$folder/in.$$
@@ -43,6 +44,10 @@ accepted() {
 if [[ -e $folder/tried ]]; then
     id=$(cat "$xm_state/runs/$token"/*/claim 2>/dev/null | sort -n | head -n 1)
     [[ -n $id ]] || id=$(scheduler_find "$name") || exit 69
+    if [[ -z $id ]] && ((settle)); then
+        sleep "$settle"
+        id=$(scheduler_find "$name") || exit 69
+    fi
     [[ -n $id ]] && accepted "$id"
 fi
 
