@@ -1,0 +1,212 @@
+"""Capturing a work tree: find its files, read those that changed, write the tree."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xmslurm_repro.errors import (
+    ChangingFileError,
+    NoRepositoryError,
+    UnbornHeadError,
+    UnreadableError,
+    UsageError,
+)
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.ports.progress import Progress, SilentProgress
+from xmslurm_repro.ports.store import ObjectBatch, ObjectStore
+from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp, StatCache, cache_file, now_ns
+from xmslurm_repro.snapshot.content import ContentReader, MovedError
+from xmslurm_repro.snapshot.git_settings import GitSettings
+from xmslurm_repro.snapshot.index import Index
+from xmslurm_repro.snapshot.nodes import write_nodes
+from xmslurm_repro.snapshot.origin import Basis, basis_of, describe
+from xmslurm_repro.snapshot.paths import shown
+from xmslurm_repro.snapshot.repository import Head, find_repository
+from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
+
+_ATTEMPTS = 3
+
+
+def capture_anew(
+    start: Path,
+    *,
+    store: ObjectStore,
+    cache_dir: Path,
+    environment: Mapping[str, str],
+    allow_unborn: bool,
+    allow_no_repository: bool,
+    progress: Progress | None,
+) -> Snapshot:
+    """What `snapshot.capture` promises, by looking at everything."""
+    access = GitAccess(environment=environment, cache_dir=cache_dir)
+    if not start.is_dir():
+        raise UsageError(f"{start} is no folder")
+    try:
+        first = _first_part(start, access, allow_no_repository=allow_no_repository)
+    except OSError as error:
+        raise UnreadableError(
+            f"cannot read the repository of {start}: {error.strerror}",
+            hint="Make the files in its `.git` readable.",
+            details=[f"file: {error.filename!r}"],
+        ) from error
+    root = first.repository.root if first.repository else os.fsencode(start.resolve())
+    if first.repository is not None and first.head.commit is None and not allow_unborn:
+        raise UnbornHeadError(
+            f"{shown(root)} has no commit yet",
+            hint="Commit once, or pass `--allow-unborn` to launch without a commit to refer to.",
+        )
+    capturing = _Capture(root=root, store=store, access=access, progress=progress)
+    return capturing.run(first)
+
+
+def _first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> Part:
+    try:
+        repository = find_repository(start)
+    except NoRepositoryError:
+        if not allow_no_repository:
+            raise
+        return _plain_folder()
+    part = access.part(repository, b"")
+    configured = part.settings.work_tree
+    if configured is not None:
+        elsewhere = Path(os.fsdecode(repository.git_dir), configured).resolve()
+        if os.fsencode(elsewhere) != repository.root:
+            raise NoRepositoryError(
+                f"the repository in {shown(repository.root)} keeps its work tree in {elsewhere}"
+                " (core.worktree)",
+                hint="Launch from a folder whose repository is in its `.git`.",
+            )
+    return part
+
+
+def _plain_folder() -> Part:
+    return Part(
+        prefix=b"",
+        repository=None,
+        settings=GitSettings(excludes_file=None),
+        head=Head(branch=None, commit=None),
+        index=Index(),
+    )
+
+
+@dataclass(kw_only=True)
+class _Capture:
+    root: bytes
+    store: ObjectStore
+    access: GitAccess
+    progress: Progress | None
+    # What was read in this capture, also by attempts that failed elsewhere.
+    fresh: dict[bytes, Known] = field(default_factory=dict)
+
+    def run(self, first: Part) -> Snapshot:
+        cache_dir = self.access.cache_dir
+        began_ns = now_ns(cache_dir)
+        cache = StatCache(cache_file(cache_dir, self.root, "stat"))
+        with self.store.batch() as batch:
+            scan, bases, files = self._settle(first, cache, batch)
+            root = write_nodes(files, batch)
+        cache.save(files, before_ns=began_ns)
+        return Snapshot(
+            root=root.digest,
+            file_count=root.file_count,
+            size_bytes=root.size_bytes,
+            origin=describe(scan, bases, files),
+        )
+
+    def _settle(
+        self, first: Part, cache: StatCache, batch: ObjectBatch
+    ) -> tuple[Scan, dict[bytes, Basis], dict[bytes, Known]]:
+        """Look again until nothing moves while we look, but not for ever."""
+        moved: set[bytes] = set()
+        for attempt in range(_ATTEMPTS):
+            part = first if attempt == 0 else self._again(first)
+            scan = scan_work_tree(self.root, part, self.access)
+            bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}
+            files, unread = self._sort(scan, bases, cache)
+            moved = scan.vanished | self._read(unread, files, scan, batch)
+            if scan.unreadable:
+                raise _unreadable(scan.unreadable)
+            if not moved:
+                return scan, bases, files
+        raise _changing(moved)
+
+    def _again(self, first: Part) -> Part:
+        if first.repository is None:
+            return _plain_folder()
+        return self.access.part(first.repository, b"")
+
+    def _sort(
+        self, scan: Scan, bases: Mapping[bytes, Basis], cache: StatCache
+    ) -> tuple[dict[bytes, Known], list[tuple[bytes, Stamp, str | None]]]:
+        """What is known, and what must be read: with git's id where only that can tell."""
+        files: dict[bytes, Known] = {}
+        unread: list[tuple[bytes, Stamp, str | None]] = []
+        for part, path, found in all_files(scan):
+            known = self.fresh.get(path) or cache.known.get(path)
+            needs_id = bases[part.prefix].needs_object_id(path, part.prefix)
+            if (
+                known is not None
+                and known[:5] == found
+                and not (needs_id and known.object_id == NO_ID)
+                and self._is_stored(path, known)
+            ):
+                files[path] = known
+            else:
+                unread.append((path, found, part.settings.hash_name if needs_id else None))
+        return files, unread
+
+    def _is_stored(self, path: bytes, known: Known) -> bool:
+        return path in self.fresh or self.store.has(Digest.blake3(known.blake3.hex()))
+
+    def _read(
+        self,
+        unread: list[tuple[bytes, Stamp, str | None]],
+        files: dict[bytes, Known],
+        scan: Scan,
+        batch: ObjectBatch,
+    ) -> set[bytes]:
+        """Read what must be; returns what moved meanwhile."""
+        moved: set[bytes] = set()
+        with _reading(self.progress, sum(found.size_bytes for _, found, _ in unread)) as advance:
+            reader = ContentReader(root=self.root, batch=batch, advance=advance)
+            # In order of their paths, so that neighbours share a block in the store.
+            for path, found, hash_name in sorted(unread):
+                try:
+                    files[path] = self.fresh[path] = reader.read(path, found, hash_name=hash_name)
+                except MovedError:
+                    moved.add(path)
+                except OSError as error:
+                    scan.unreadable[path] = error.strerror or str(error)
+        return moved
+
+
+@contextmanager
+def _reading(progress: Progress | None, total: int) -> Iterator[Callable[[int], None]]:
+    task = (progress or SilentProgress()).start("read the work tree", total=total)
+    try:
+        yield task.advance
+    finally:
+        task.finish()
+
+
+def _unreadable(found: Mapping[bytes, str]) -> UnreadableError:
+    count = len(found)
+    return UnreadableError(
+        f"{count} {'path' if count == 1 else 'paths'} of the work tree cannot be captured",
+        hint="Make them readable, or name them in `.gitignore` if the run does not need them.",
+        details=[f"{shown(path) or '.'}: {found[path]}" for path in sorted(found)],
+    )
+
+
+def _changing(moved: set[bytes]) -> ChangingFileError:
+    count = len(moved)
+    return ChangingFileError(
+        f"{count} {'file' if count == 1 else 'files'} changed while being read",
+        hint="Stop the program that writes there, or name the files in `.gitignore`.",
+        details=[shown(path) or "." for path in sorted(moved)],
+    )
