@@ -14,11 +14,12 @@ from xmslurm_repro.services.tools import Tools
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _LOOKS_BEFORE_LOST = 5
+_NOT_THE_LAST_WORD = frozenset({RunState.LOST, RunState.NODE_FAIL, RunState.PREEMPTED})
 
 
 async def refresh(tools: Tools, runs: Sequence[RunRow]) -> list[RunRow]:
     """
-    Ask the clusters about every run that has not ended, and record what they say.
+    Ask the clusters about every run that may not have ended, and record what they say.
 
     One question for each cluster, however many runs.
 
@@ -27,7 +28,7 @@ async def refresh(tools: Tools, runs: Sequence[RunRow]) -> list[RunRow]:
     """
     asked: dict[str, dict[RunId, str]] = defaultdict(dict)
     for run in runs:
-        if run.receipt.job_id is not None and not run.state.is_final:
+        if run.receipt.job_id is not None and _may_change(run.state):
             asked[run.receipt.cluster][run.receipt.run_id] = run.receipt.job_id
     seen: dict[RunId, Observation] = {}
     for cluster, questions in sorted(asked.items()):
@@ -46,6 +47,14 @@ async def refresh(tools: Tools, runs: Sequence[RunRow]) -> list[RunRow]:
     if changed:
         tools.record.set_states(changed)
     return now
+
+
+def _may_change(state: RunState) -> bool:
+    """
+    Whether asking again could bring news: also of runs whose node was lost. They may have been
+    requeued since, or their record may have come to light.
+    """
+    return not state.is_final or state in _NOT_THE_LAST_WORD
 
 
 def _with_state(run: RunRow, observation: Observation | None) -> RunRow:

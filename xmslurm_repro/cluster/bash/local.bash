@@ -39,11 +39,12 @@ local_task() {  # JOB_FOLDER TASK MINUTES
 }
 
 local_supervise() {  # JOB_FOLDER TASKS LIMIT MINUTES
-    local job=$1 tasks=$2 limit=$3 minutes=$4 n running=0
+    local job=$1 tasks=$2 limit=$3 minutes=$4 n running=0 self=$BASHPID
     set -u
     trap '' HUP INT PIPE
     cd /
-    printf '%s %s\n' "$BASHPID" "$(local_began "$BASHPID")" >"$job/pid.new" && mv -f "$job/pid.new" "$job/pid"
+    # $BASHPID inside $(…) would be another process, begun later.
+    printf '%s %s\n' "$self" "$(local_began "$self")" >"$job/pid.new" && mv -f "$job/pid.new" "$job/pid"
     for ((n = 0; n < tasks; n++)); do
         while ((running >= limit)); do
             wait -n
