@@ -153,7 +153,7 @@ def _pushes(project: Project, bed: Testbed) -> Table:
     first = _push(project, bed, repository)
     project.tree.edit()
     edited = _push(project, bed, repository)
-    facts = (_moved("first push", first), *_only_the_edit(edited, first))
+    facts = (_moved("first push", first), *only_the_edit(edited, first))
     rows = _timed_pushes(project, repository)
     return Table(title=f"Push to a registry: {project.name}", rows=rows, facts=facts)
 
@@ -215,7 +215,7 @@ def _moved(what: str, push: Push) -> Fact:
     return Fact(name=what, value=f"{push.uploads} blobs and the image manifest, {size}")
 
 
-def _only_the_edit(edited: Push, first: Push) -> tuple[Fact, ...]:
+def only_the_edit(edited: Push, first: Push) -> tuple[Fact, ...]:
     """What an edit may move: the code layer that holds the file, the config, the manifest."""
     layers = {layer["blob"]["digest"]: layer for layer in edited.image["layers"]}
     before = {layer["blob"]["digest"] for layer in first.image["layers"]}

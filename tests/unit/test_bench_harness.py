@@ -14,6 +14,7 @@ import pytest
 from tests.bench import report
 from tests.bench.disk import bytes_below, link_copy
 from tests.bench.harness import BenchError, Command, Contender, Timing, measure, run_once
+from tests.bench.image import Push, only_the_edit
 from tests.bench.report import Fact, Table, document, render
 from tests.bench.trees import WorkTree
 
@@ -245,6 +246,35 @@ def test_a_linked_copy_shares_what_never_changes_and_not_the_database(tmp_path: 
     assert (tmp_path / "c" / "blobs" / "b").samefile(tmp_path / "a" / "blobs" / "b")
     assert not (tmp_path / "c" / "record.db").samefile(tmp_path / "a" / "record.db")
     assert bytes_below(tmp_path / "c") == 12
+
+
+def pushed(layers: dict[str, str], stored: str, *, uploads: int = 2) -> Push:
+    """A push of layers (digest to kind), after which the registry has the blobs in *stored*."""
+    image = {
+        "layers": [{"kind": kind, "blob": {"digest": f"sha256:{d}"}} for d, kind in layers.items()],
+        "config": {"digest": "sha256:c"},
+        "manifest": {"digest": "sha256:m"},
+    }
+    return Push(image=image, uploads=uploads, stored=dict.fromkeys(stored, 1))
+
+
+@pytest.mark.parametrize(
+    ("edited", "holds"),
+    [
+        (pushed({"b": "base", "2": "code"}, "2cm"), True),
+        (pushed({"b": "base", "2": "code"}, "2cm", uploads=3), False),
+        (pushed({"b": "base", "2": "code"}, "2cmb"), False),
+        (pushed({"b": "base", "2": "code", "3": "code"}, "23cm", uploads=3), False),
+        (pushed({"2": "base", "1": "code"}, "2cm"), False),
+    ],
+    ids=["one layer", "one upload too many", "the base again", "two layers", "another base"],
+)
+def test_an_edit_that_moves_more_than_a_layer_and_two_documents_breaks_the_promise(
+    edited: Push, *, holds: bool
+):
+    first = pushed({"b": "base", "1": "code"}, "b1cm")
+
+    assert holds == all(fact.holds for fact in only_the_edit(edited, first))
 
 
 def bench(*words: str) -> subprocess.CompletedProcess[str]:
