@@ -83,5 +83,18 @@ def test_variables_without_a_plain_value_are_refused(value):
 def test_an_entrypoint_is_given_to_python():
     assert ("python", "-m", "a.b") == entrypoint_words(xm.ModuleName("a.b"))
     assert ("python", "train.py", "--x") == entrypoint_words(xm.CommandList(["train.py", "--x"]))
+    assert ("python", "-c", "print(1, 2)") == entrypoint_words(
+        xm.CommandList(["-c", "print(1, 2)"])
+    )
+
+
+def test_command_lines_are_run_one_after_another_and_the_last_gets_the_arguments():
+    lines = xm.CommandList(["make data", "python train.py"])
+    explicit = xm.CommandList(["python train.py $@", "make report"])
+
+    assert ("sh", "-e", "-c", 'make data\npython train.py "$@"', "sh") == entrypoint_words(lines)
+    assert ("sh", "-e", "-c", "python train.py $@\nmake report", "sh") == entrypoint_words(explicit)
+    with pytest.raises(ValueError, match="empty"):
+        entrypoint_words(xm.CommandList([]))
     with pytest.raises(TypeError):
         entrypoint_words("train.py")
