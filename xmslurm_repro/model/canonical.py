@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from typing import TypeAlias
-
-import rfc8785
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
@@ -18,6 +15,8 @@ def canonical_json(value: Json) -> bytes:
         ValueError: If *value* holds something JSON cannot say exactly: an integer beyond
             2**53, a NaN, or text that is not valid Unicode.
     """
+    import rfc8785  # noqa: PLC0415 (with json 5 ms)
+
     try:
         return rfc8785.dumps(value)
     except (rfc8785.CanonicalizationError, UnicodeEncodeError) as error:
@@ -26,4 +25,6 @@ def canonical_json(value: Json) -> bytes:
 
 def readable_json(value: Json) -> str:
     """Write *value* for people and programs to read; never for hashing."""
+    import json  # noqa: PLC0415
+
     return json.dumps(value, indent=2, ensure_ascii=False)  # noqa: TID251 (the one place)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from xmslurm_repro.model.digest import Digest
-from xmslurm_repro.model.image import Descriptor
-from xmslurm_repro.model.snapshot import PathEntry
+if TYPE_CHECKING:
+    # A capture of an unchanged tree needs none of these, and their import is what it waits for.
+    from xmslurm_repro.model.digest import Digest
+    from xmslurm_repro.model.image import Descriptor
+    from xmslurm_repro.model.snapshot import PathEntry
 
 
 class ObjectBatch(Protocol):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from shutil import copyfileobj
 
 from xmslurm_repro.errors import IntegrityError, StoreError, UsageError
 from xmslurm_repro.model.digest import Digest
@@ -100,6 +98,10 @@ class _Restoring:
                 self._entry(entry, target, place)
 
     def _entry(self, entry: TreeEntry, folder: bytes, place: bytes) -> None:
+        # Whoever only captures does not wait for these 5 ms.
+        import tempfile  # noqa: PLC0415
+        from shutil import copyfileobj  # noqa: PLC0415
+
         with self._tree.open(entry.digest) as source:
             if entry.kind is EntryKind.SYMLINK:
                 os.symlink(source.read(), place)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -98,6 +97,8 @@ class Temporary:
 
 
 def _locked_temporary(folder: Path) -> tuple[int, str]:
+    import tempfile  # noqa: PLC0415 (costs 5 ms)
+
     while True:
         descriptor, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, dir=folder)
         with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Protocol
 
 import blake3
@@ -39,6 +38,8 @@ def blake3_hex(data: bytes | memoryview) -> str:
 
 def sha256_digest(data: bytes | memoryview) -> Digest:
     """Name *data* by its SHA-256, as ``sha256sum`` does."""
+    import hashlib  # noqa: PLC0415 (costs 3 ms, and a capture needs none)
+
     return Digest.sha256(hashlib.sha256(data).hexdigest())
 
 
@@ -67,6 +68,8 @@ class Sha256Hasher:
     __slots__ = ("_state", "size_bytes")
 
     def __init__(self) -> None:
+        import hashlib  # noqa: PLC0415 (costs 3 ms)
+
         self._state = hashlib.sha256()
         self.size_bytes = 0
 

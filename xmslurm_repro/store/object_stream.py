@@ -6,8 +6,6 @@ import io
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO, cast
 
-import zstandard
-
 from xmslurm_repro.errors import DigestMismatchError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.store.hashing import Blake3Hasher
@@ -23,6 +21,8 @@ def verified(
         DigestMismatchError: If they have not, or cannot be decompressed.
         StoreError: If they cannot be read.
     """
+    import zstandard  # noqa: PLC0415 (costs 8 ms)
+
     hasher, held = Blake3Hasher(), None
     try:
         for chunk in chunks:

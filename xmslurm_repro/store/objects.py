@@ -15,8 +15,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-import zstandard
-
 from xmslurm_repro.errors import FormatError, IntegrityError, MissingObjectError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.store import files
@@ -222,6 +220,8 @@ class DiskObjectStore:
 
 
 def _loose_chunks(file: BinaryIO) -> Iterator[bytes | memoryview]:
+    import zstandard  # noqa: PLC0415 (costs 8 ms)
+
     with file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
         while chunk := reader.read(_CHUNK_BYTES):
             yield chunk

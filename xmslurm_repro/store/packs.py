@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import zstandard
-
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.store.files import Temporary, store_errors, sync_folder
 from xmslurm_repro.store.hashing import blake3_hex
@@ -43,6 +41,8 @@ _SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"
 
 def compress(data: bytes | bytearray) -> bytes:
     """One zstd frame that holds *data* and says how much that is. Its bytes are no identity."""
+    import zstandard  # noqa: PLC0415 (costs 8 ms)
+
     return zstandard.ZstdCompressor(level=LEVEL).compress(data)
 
 
@@ -195,6 +195,8 @@ class Pack:
             number += 1
 
     def _block(self, number: int, cache: BlockCache) -> bytes:
+        import zstandard  # noqa: PLC0415 (costs 8 ms)
+
         known = cache.get(self.path, number)
         if known is not None:
             return known
