@@ -31,6 +31,9 @@ class EntryKind(Enum):
     DIRECTORY = "040000"
 
 
+_KINDS = {kind.value.encode(): kind for kind in EntryKind}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeEntry:
     """
@@ -93,26 +96,29 @@ def decode_node(data: bytes, where: str) -> tuple[TreeEntry, ...]:
     records = data.split(b"\0")
     if records.pop() != b"":
         raise FormatError(f"{where}: the last record has no end")
+    last = b""
     for number, record in enumerate(records):
         try:
-            mode, digits, size, name = record.split(b" ", 3)
-            entries.append(
-                TreeEntry(
-                    name=name,
-                    kind=EntryKind(mode.decode("ascii")),
-                    digest=Digest.blake3(digits.decode("ascii")),
-                    size_bytes=int(size),
-                )
-            )
+            entry = _decode_record(record)
         except ValueError as error:
             raise FormatError(f"{where}: record {number}: {error}") from error
-    try:
-        canonical = encode_node(entries)
-    except ValueError as error:
-        raise FormatError(f"{where}: {error}") from error
-    if canonical != data:
-        raise FormatError(f"{where}: not in canonical form")
+        if entry.name <= last:
+            raise FormatError(f"{where}: record {number}: not in the order of names")
+        last = entry.name
+        entries.append(entry)
     return tuple(entries)
+
+
+def _decode_record(record: bytes) -> TreeEntry:
+    mode, digits, size_text, name = record.split(b" ", 3)
+    kind = _KINDS.get(mode)
+    if kind is None:
+        raise ValueError(f"{mode!r} is no mode")
+    size_bytes = int(size_text)
+    if b"%d" % size_bytes != size_text or size_bytes < 0:
+        raise ValueError(f"{size_text!r} is no size")
+    digest = Digest.blake3(digits.decode("ascii"))
+    return TreeEntry(name=name, kind=kind, digest=digest, size_bytes=size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
