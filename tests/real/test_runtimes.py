@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -88,6 +89,54 @@ def forget_images(folder: Path) -> None:
     """podman keeps its store mounted while it is root's."""
     for mounted in [*folder.glob("podman-*/root/overlay"), *folder.glob("*/podman-*/root/overlay")]:
         subprocess.run(["umount", str(mounted)], check=False, capture_output=True)
+
+
+def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed):
+    mark = f"9{os.getpid()}"
+    with ssh_place(testbed, Podman()) as place:
+        wanted = submission(
+            place.image(), ["bash", "-c", f"echo on; sleep {mark}"], token=fresh_token()
+        )
+
+        async def scenario(cluster: ShellCluster) -> None:
+            runs = await place.launch(cluster, wanted)
+            async for _ in cluster.logs(wanted.tasks[0].run_id, attempt=None, follow=True):
+                break
+            assert sleepers(mark)
+            (job_id,) = runs.values()
+            kill_scripts_of(job_id)
+            await place.finish(cluster, runs)
+
+        place.run(scenario)
+        for _ in range(50):
+            if not sleepers(mark):
+                return
+            time.sleep(0.1)
+
+    raise AssertionError("the container goes on")
+
+
+def sleepers(mark: str) -> list[Path]:
+    """Processes called ``sleep MARK``."""
+    words = f"sleep\0{mark}\0".encode()
+    return [p for p in Path("/proc").glob("[0-9]*/cmdline") if content(p) == words]
+
+
+def content(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def kill_scripts_of(job_id: str) -> None:
+    """Kill a job's batch shell, and no more."""
+    for process in Path("/proc").glob("[0-9]*"):
+        words = content(process / "cmdline").split(b"\0")
+        variables = content(process / "environ").split(b"\0")
+        is_script = any(word.endswith(b"slurm_script") for word in words[:2])
+        if is_script and f"SLURM_JOB_ID={job_id}".encode() in variables:
+            with suppress(ProcessLookupError):
+                os.kill(int(process.name), signal.SIGKILL)
 
 
 def test_a_job_pulls_its_image_by_digest_and_nothing_is_sent(testbed: Testbed):

@@ -53,4 +53,9 @@ xm_forward() {
 # killed process unless it was one.
 xm_has_started() { (($1 > 128)) || grep -q exit-code "$xm_local/status"; }
 
+# A container of bubblewrap dies with us.
+xm_guard() { :; }
+
+xm_unguard() { :; }
+
 xm_kill() { kill -KILL -- "-$xm_container" 2>/dev/null; }

@@ -507,8 +507,10 @@ xm_start() {
     "${xm_command[@]}" </dev/null >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 8>&- 9>&- &
     xm_container=$!
     set +m
+    xm_guard
     xm_wait
     code=$?
+    xm_unguard
     if [[ -n ${xm_interrupted-} ]]; then
         xm_finish "$xm_interrupted" "$code" "$xm_why"
     fi

@@ -43,6 +43,18 @@ xm_make_store() {
     export XDG_RUNTIME_DIR=$xm_podman_run/xdg
     mkdir -p "$xm_store" "$XDG_RUNTIME_DIR" && chmod 700 "$XDG_RUNTIME_DIR" "$xm_podman_run" ||
         xm_finish failed '' "nothing can be written to $xm_store"
+    xm_check_namespace "$XDG_RUNTIME_DIR/libpod/tmp/pause.pid"
+}
+
+# Without root, podman keeps a process that holds its view of the file system from job to job. What
+# was mounted since, or is this job's alone, is not in it.
+xm_check_namespace() {
+    local pid
+    [[ -r $1 ]] || return 0
+    pid=$(<"$1")
+    [[ /proc/$pid/root$xm_outputs -ef $xm_outputs && /proc/$pid/root$xm_local -ef $xm_local ]] && return 0
+    [[ $(readlink "/proc/$pid/exe") == */podman ]] && kill "$pid" 2>/dev/null
+    rm -f "$1"
 }
 
 xm_pull() {
@@ -66,6 +78,18 @@ xm_limit_podman() {
     [[ $processes == unlimited ]] || ((processes > 32768)) && processes=32768
     xm_limits=(--ulimit "nofile=$files:$files" --ulimit "nproc=$processes:$processes" --ulimit core=0:0)
 }
+
+# Where Slurm tracks processes by their parents, a container outlives a job that is killed: it is no
+# child of the job's. This waits for the lock that the job holds for as long as it lives.
+xm_guard() {
+    (
+        trap '' TERM INT HUP
+        exec setsid flock "$xm_local/lock" "${xm_podman[@]}" kill -s KILL "$xm_name" 8>&-
+    ) </dev/null >/dev/null 2>&1 &
+    xm_guard_pid=$!
+}
+
+xm_unguard() { [[ -z ${xm_guard_pid-} ]] || kill -KILL "$xm_guard_pid" 2>/dev/null; }
 
 # podman passes signals on to the command.
 xm_forward() { kill -"$1" "$xm_container" 2>/dev/null; }
