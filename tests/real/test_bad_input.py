@@ -70,12 +70,12 @@ created-by = "test"
 [[packages]]
 name = "onlymac"
 version = "1.0"
-wheels = [{name = "onlymac-1.0-cp311-cp311-macosx_11_0_arm64.whl", url = "https://files.example/onlymac-1.0-cp311-cp311-macosx_11_0_arm64.whl", hashes = {sha256 = "%s"}}]
+wheels = [{name = "onlymac-1.0-cp311-cp311-macosx_11_0_arm64.whl", url = "https://files.example/onlymac-1.0-cp311-cp311-macosx_11_0_arm64.whl", hashes = {sha256 = "AAAA"}}]
 [[packages]]
 name = "onlysource"
 version = "2.0"
-sdist = {name = "onlysource-2.0.tar.gz", url = "https://files.example/onlysource-2.0.tar.gz", hashes = {sha256 = "%s"}}
-""" % ("a" * 64, "b" * 64)
+sdist = {name = "onlysource-2.0.tar.gz", url = "https://files.example/onlysource-2.0.tar.gz", hashes = {sha256 = "BBBB"}}
+""".replace("AAAA", "a" * 64).replace("BBBB", "b" * 64)
     cli = make_cli({"main.py": "", "pylock.toml": lock})
 
     message = refused(cli, errors.NoWheelError, mention="onlymac")
