@@ -169,3 +169,35 @@ def test_a_stream_can_be_read_in_small_pieces(store: ObjectStore):
         pieces = [stream.read(65_537) for _ in range(77)]
 
     assert data == b"".join(pieces)
+
+
+@pytest.mark.parametrize("count", [1, 500])
+def test_places_last_as_long_as_what_lies_in_them(store: ObjectStore, count: int):
+    with store.batch() as batch:
+        digests = [batch.put(noise(i * 7, seed=i)) for i in range(count)]
+    places = store.places(digest.hex for digest in digests)
+
+    assert store.has_places(places)
+    assert store.has_places([])
+    assert frozenset() == store.places([])
+
+
+def test_other_stores_have_other_places(store: ObjectStore, tmp_path: Path):
+    digest = store.put(b"a")
+
+    assert not type(store)(*_root_of(store, tmp_path / "other")).has_places(
+        store.places([digest.hex])
+    )
+
+
+def _root_of(store: ObjectStore, folder: Path) -> tuple[Path, ...]:
+    return (folder,) if isinstance(store, DiskObjectStore) else ()
+
+
+def test_what_is_not_there_has_no_place(store: ObjectStore):
+    digest = store.put(b"a")
+
+    with pytest.raises(MissingObjectError) as caught:
+        store.places([digest.hex, ABSENT.hex])
+
+    assert str(ABSENT) == caught.value.name

@@ -73,6 +73,19 @@ class ObjectStore(Protocol):
         """Whether the store holds it. Does not read it."""
         ...
 
+    def places(self, digits: Iterable[str]) -> frozenset[str]:
+        """
+        Where the objects lie whose names have these digits, for `has_places`.
+
+        Raises:
+            MissingObjectError: If the store lacks one of them.
+        """
+        ...
+
+    def has_places(self, places: Iterable[str]) -> bool:
+        """Whether the store still holds every object that lay in any of *places*."""
+        ...
+
     def digests(self) -> Iterator[Digest]:
         """The name of every object, in no particular order, each once."""
         ...

@@ -31,6 +31,15 @@ that is behind the clock of the cache's own file system.
 """
 
 
+Witnesses = dict[str, str | None]
+"""Stamps of git's own files, by path; see `witness`."""
+
+
+def settled_before(began_ns: int) -> int:
+    """What is older than this cannot change unseen after a capture that began then."""
+    return began_ns - RACY_MARGIN_NS
+
+
 class Stamp(NamedTuple):
     """What stat(2) says of a file or link; while it is the same, so are the bytes."""
 
@@ -61,6 +70,16 @@ def stamp(found: os.stat_result) -> Stamp:
     return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
 
 
+def witness(path: str) -> str | None:
+    """The stamp of a file outside the work tree as text, or ``None`` where none can be seen."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    # As text: JSON numbers end at 2**53.
+    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+
+
 class StatCache:
     """What is known of the files of one work tree, by path from its root."""
 
@@ -76,7 +95,7 @@ class StatCache:
             known: By path.
             before_ns: What the file system's clock said when the capture began.
         """
-        limit = before_ns - RACY_MARGIN_NS
+        limit = settled_before(before_ns)
         kept = {
             path: record
             for path, record in known.items()

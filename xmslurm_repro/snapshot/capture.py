@@ -6,9 +6,21 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from xmslurm_repro import __version__
+from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import ObjectStore
+from xmslurm_repro.snapshot.recall import Recall
+
+_OF_GIT = (
+    "HOME",
+    "XDG_CONFIG_HOME",
+    "GIT_CONFIG_GLOBAL",
+    "GIT_CONFIG_SYSTEM",
+    "GIT_CONFIG_NOSYSTEM",
+)
+"""The variables that `git_settings` reads."""
 
 
 def capture(
@@ -53,6 +65,16 @@ def capture(
     if environment is None:
         # git is steered by these, and we promise to capture what git would list.
         environment = os.environ  # noqa: TID251 (the one place; callers may give another)
+    asked: Json = [
+        __version__,
+        allow_unborn,
+        allow_no_repository,
+        *(environment.get(name) for name in _OF_GIT),
+    ]
+    recall = Recall(start, cache_dir=cache_dir, asked=asked)
+    known = recall.snapshot(store)
+    if known is not None:
+        return known
     from xmslurm_repro.snapshot.capturing import capture_anew  # noqa: PLC0415 (costs 30 ms)
 
     return capture_anew(
@@ -63,4 +85,5 @@ def capture(
         allow_unborn=allow_unborn,
         allow_no_repository=allow_no_repository,
         progress=progress,
+        recall=recall,
     )

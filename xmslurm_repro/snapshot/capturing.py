@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from xmslurm_repro.errors import (
@@ -19,13 +20,23 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress, SilentProgress
 from xmslurm_repro.ports.store import ObjectBatch, ObjectStore
-from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp, StatCache, cache_file, now_ns
+from xmslurm_repro.snapshot.cache import (
+    NO_ID,
+    Known,
+    Stamp,
+    StatCache,
+    Witnesses,
+    cache_file,
+    now_ns,
+    stamp,
+)
 from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
-from xmslurm_repro.snapshot.nodes import write_nodes
+from xmslurm_repro.snapshot.nodes import Root, write_nodes
 from xmslurm_repro.snapshot.origin import Basis, basis_of, describe
 from xmslurm_repro.snapshot.paths import shown
+from xmslurm_repro.snapshot.recall import Recall
 from xmslurm_repro.snapshot.repository import Head, find_repository
 from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
 
@@ -41,8 +52,10 @@ def capture_anew(
     allow_unborn: bool,
     allow_no_repository: bool,
     progress: Progress | None,
+    recall: Recall,
 ) -> Snapshot:
     """What `snapshot.capture` promises, by looking at everything."""
+    began_ns = now_ns(cache_dir)
     access = GitAccess(environment=environment, cache_dir=cache_dir)
     if not start.is_dir():
         raise UsageError(f"{start} is no folder")
@@ -61,7 +74,7 @@ def capture_anew(
             hint="Commit once, or pass `--allow-unborn` to launch without a commit to refer to.",
         )
     capturing = _Capture(root=root, store=store, access=access, progress=progress)
-    return capturing.run(first)
+    return capturing.run(first, recall, began_ns)
 
 
 def _first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> Part:
@@ -103,19 +116,47 @@ class _Capture:
     # What was read in this capture, also by attempts that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
 
-    def run(self, first: Part) -> Snapshot:
-        cache_dir = self.access.cache_dir
-        began_ns = now_ns(cache_dir)
-        cache = StatCache(cache_file(cache_dir, self.root, "stat"))
+    def run(self, first: Part, recall: Recall, began_ns: int) -> Snapshot:
+        cache = StatCache(cache_file(self.access.cache_dir, self.root, "stat"))
         with self.store.batch() as batch:
             scan, bases, files = self._settle(first, cache, batch)
             root = write_nodes(files, batch)
         cache.save(files, before_ns=began_ns)
-        return Snapshot(
+        snapshot = Snapshot(
             root=root.digest,
             file_count=root.file_count,
             size_bytes=root.size_bytes,
             origin=describe(scan, bases, files),
+        )
+        self._remember(recall, snapshot, scan, files, root, began_ns)
+        return snapshot
+
+    def _remember(
+        self,
+        recall: Recall,
+        snapshot: Snapshot,
+        scan: Scan,
+        files: Mapping[bytes, Known],
+        root: Root,
+        began_ns: int,
+    ) -> None:
+        witnesses: Witnesses = {}
+        for part in scan.parts:
+            if part.witnesses is None or not scan.is_plain:
+                return
+            witnesses.update(part.witnesses)
+        seen: dict[bytes, Stamp | Known] = {**scan.folders}
+        for path in scan.rules - files.keys():
+            seen[path] = stamp(os.lstat(os.path.join(self.root, path)))
+        seen.update(files)
+        digits = chain((known.blake3.hex() for known in files.values()), root.nodes)
+        recall.remember(
+            snapshot,
+            repositories=[part.repository for part in scan.parts if part.repository],
+            witnesses=witnesses,
+            seen=seen,
+            places=self.store.places(digits),
+            before_ns=began_ns,
         )
 
     def _settle(

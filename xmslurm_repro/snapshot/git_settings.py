@@ -16,7 +16,7 @@ from urllib.parse import urlsplit, urlunsplit
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.snapshot.cache import load_checked, save_checked
+from xmslurm_repro.snapshot.cache import Witnesses, load_checked, save_checked, witness
 from xmslurm_repro.snapshot.repository import Repository
 
 if TYPE_CHECKING:
@@ -73,9 +73,12 @@ class GitSettings:
 
 def read_settings(
     repository: Repository, environment: Mapping[str, str], cache_file: Path
-) -> GitSettings:
+) -> tuple[GitSettings, Witnesses | None]:
     """
     The settings that git itself would use in *repository*.
+
+    With them come the files that they were read from, stamped before; ``None`` where they
+    depend on more than files.
 
     Args:
         repository: Whose.
@@ -91,17 +94,19 @@ def read_settings(
     if known is not None:
         return known
     included: list[str] = []
-    before = _stamps([*paths])
+    before = _stamps(paths)
     config = _load(paths, included)
     settings = _extract(config, environment)
     conditional = any(section[0].lower() == b"includeif" for section in config.sections())
-    if not conditional:
-        document: Json = {
-            "files": [[path, stamp] for path, stamp in [*before, *_stamps(included)]],
-            "settings": settings.to_json(),
-        }
-        save_checked(cache_file, _MAGIC, _json_or_nothing(document))
-    return settings
+    if conditional:
+        return settings, None
+    files = [*before, *_stamps(included)]
+    document: Json = {
+        "files": [[path, stamp] for path, stamp in files],
+        "settings": settings.to_json(),
+    }
+    save_checked(cache_file, _MAGIC, _json_or_nothing(document))
+    return settings, dict(files)
 
 
 def _json_or_nothing(document: Json) -> bytes | None:
@@ -112,33 +117,25 @@ def _json_or_nothing(document: Json) -> bytes | None:
         return None
 
 
-def _remembered(cache_file: Path, paths: list[str]) -> GitSettings | None:
+def _remembered(cache_file: Path, paths: list[str]) -> tuple[GitSettings, Witnesses] | None:
     body = load_checked(cache_file, _MAGIC)
     if body is None:
         return None
     try:
         reader = Reader.of_json(body, str(cache_file))
-        files: list[list[Json]] = reader.field("files").value
+        files: list[list[str | None]] = reader.field("files").value
         settings = GitSettings.from_json(reader.field("settings"))
     except FormatError:
         return None
     names = [str(path) for path, _ in files]
-    if names[: len(paths)] != paths or files != [[*pair] for pair in _stamps(names)]:
+    found = _stamps(names)
+    if names[: len(paths)] != paths or files != [[*pair] for pair in found]:
         return None
-    return settings
+    return settings, dict(found)
 
 
-def _stamps(paths: Iterable[str]) -> list[tuple[str, Json]]:
-    return [(path, _stamp(path)) for path in paths]
-
-
-def _stamp(path: str) -> Json:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    # As text: JSON numbers end at 2**53.
-    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
+def _stamps(paths: Iterable[str]) -> list[tuple[str, str | None]]:
+    return [(path, witness(path)) for path in paths]
 
 
 def _config_paths(repository: Repository, environment: Mapping[str, str]) -> list[str]:

@@ -13,8 +13,14 @@ from xmslurm_repro.snapshot.cache import Known
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Root:
-    """The root node, and how much is below it."""
+    """
+    The root node, and how much is below it.
 
+    Attributes:
+        nodes: The digits of the name of every node.
+    """
+
+    nodes: tuple[str, ...]
     digest: Digest
     file_count: int
     size_bytes: int
@@ -55,16 +61,19 @@ def write_nodes(files: Mapping[bytes, Known], batch: ObjectBatch) -> Root:
 def _write(
     folders: dict[bytes, dict[bytes, tuple[bytes, int]]], batch: ObjectBatch, file_count: int
 ) -> Root:
+    nodes: list[str] = []
     # The deepest first: a folder's record needs the digest of its node.
     for folder in sorted(folders, key=lambda path: (-path.count(b"/"), path)):
         if not folder:
             continue
         digest, size = _node(folders[folder], batch)
+        nodes.append(digest.hex)
         parent, _, name = folder.rpartition(b"/")
         record = b"040000 %s %d %s\0" % (digest.hex.encode(), size, name)
         folders[parent][name] = record, size
     digest, size = _node(folders[b""], batch)
-    return Root(digest=digest, file_count=file_count, size_bytes=size)
+    nodes.append(digest.hex)
+    return Root(nodes=tuple(nodes), digest=digest, file_count=file_count, size_bytes=size)
 
 
 def _node(members: dict[bytes, tuple[bytes, int]], batch: ObjectBatch) -> tuple[Digest, int]:

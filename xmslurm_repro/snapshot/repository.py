@@ -111,6 +111,19 @@ def read_head(repository: Repository) -> Head:
     return Head(branch=_branch(ref), commit=_resolve(repository, ref))
 
 
+def head_files(repository: Repository) -> list[str] | None:
+    """The files that decide what HEAD names, or ``None`` where these are not all."""
+    path = os.path.join(repository.git_dir, b"HEAD")
+    if os.path.islink(path) or os.path.isdir(os.path.join(repository.common_dir, b"reftable")):
+        return None
+    paths = [path, os.path.join(repository.common_dir, b"packed-refs")]
+    content = _read(path)
+    while content is not None and content.startswith(b"ref:") and len(paths) < 8:
+        paths.append(os.path.join(repository.common_dir, content[4:].strip()))
+        content = _read(paths[-1])
+    return [os.fsdecode(path) for path in paths]
+
+
 def _resolve(repository: Repository, ref: bytes) -> str | None:
     for _ in range(_MAX_SYMBOLIC_REFS):
         path = os.path.join(repository.common_dir, ref)

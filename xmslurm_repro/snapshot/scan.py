@@ -12,11 +12,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xmslurm_repro.snapshot.cache import Stamp, cache_file, stamp
+from xmslurm_repro.snapshot.cache import Stamp, Witnesses, cache_file, stamp, witness
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.index import GITLINK, Index, read_index
-from xmslurm_repro.snapshot.repository import Head, Repository, read_head, repository_at
+from xmslurm_repro.snapshot.repository import (
+    Head,
+    Repository,
+    head_files,
+    read_head,
+    repository_at,
+)
 
 _ID_BYTES = {"sha1": 20, "sha256": 32}
 
@@ -34,6 +40,8 @@ class Part:
         repository: ``None`` for a folder that is in no repository.
         is_tracked: Whether it is a submodule, or the work tree itself.
         files: Files and links by path from the work tree's root.
+        witnesses: Stamps of all files outside the work tree that decide what is found, from
+            before they were read; ``None`` where it depends on more than such files.
     """
 
     prefix: bytes
@@ -43,6 +51,7 @@ class Part:
     index: Index
     is_tracked: bool = True
     files: dict[bytes, Stamp] = field(default_factory=dict)
+    witnesses: Witnesses | None = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -55,12 +64,18 @@ class Scan:
         skipped: Paths left out, with the reason.
         unreadable: Paths that cannot be captured, with the reason.
         vanished: Folders and files that went away meanwhile.
+        folders: Folders that were listed, with their stamps from before.
+        rules: Ignore files in the work tree that were read.
+        is_plain: Whether the stamps of all these decide what is found.
     """
 
     parts: list[Part] = field(default_factory=list)
     skipped: dict[bytes, str] = field(default_factory=dict)
     unreadable: dict[bytes, str] = field(default_factory=dict)
     vanished: set[bytes] = field(default_factory=set)
+    folders: dict[bytes, Stamp] = field(default_factory=dict)
+    rules: set[bytes] = field(default_factory=set)
+    is_plain: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +88,15 @@ class GitAccess:
     def part(self, repository: Repository, prefix: bytes, *, is_tracked: bool = True) -> Part:
         """Read what git knows of a repository."""
         remembered = cache_file(self.cache_dir, repository.root, "git")
-        settings = read_settings(repository, self.environment, remembered)
         index_path = os.path.join(repository.git_dir, b"index")
+        exclude_path = os.path.join(repository.common_dir, b"info", b"exclude")
+        names = head_files(repository)
+        paths = [*(names or ()), os.fsdecode(index_path), os.fsdecode(exclude_path)]
+        before = {path: witness(path) for path in paths}
+        settings, read = read_settings(repository, self.environment, remembered)
+        if settings.excludes_file:
+            place = os.path.join(os.fsdecode(repository.root), settings.excludes_file)
+            before[place] = witness(place)
         return Part(
             prefix=prefix,
             repository=repository,
@@ -82,6 +104,7 @@ class GitAccess:
             head=read_head(repository),
             index=read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20)),
             is_tracked=is_tracked,
+            witnesses=None if names is None or read is None else {**before, **read},
         )
 
 
@@ -128,6 +151,7 @@ class _PartScan:
             prefix, is_ignored, chain = self._folders.pop()
             place = os.path.join(self._root, prefix)
             try:
+                self._scan.folders[prefix.rstrip(b"/") or b"."] = stamp(os.lstat(place))
                 with os.scandir(place) as found:
                     entries = list(found)
             except (FileNotFoundError, NotADirectoryError):
@@ -147,6 +171,8 @@ class _PartScan:
         for entry in entries:
             name = entry.name
             if name == b".git":
+                # One that leads nowhere may become a repository, which its folder does not show.
+                self._scan.is_plain &= prefix == self._part.prefix
                 continue
             path = prefix + name
             known = self._tracked.get(path[cut:])
@@ -205,7 +231,9 @@ class _PartScan:
         # A .gitignore that is a link is not read, as git does not since 2.32.
         if not entry.is_file(follow_symlinks=False):
             return ()
-        return self._rules(os.path.join(self._root, prefix, b".gitignore"), len(prefix))
+        path = prefix + b".gitignore"
+        self._scan.rules.add(path)
+        return self._rules(os.path.join(self._root, path), len(prefix))
 
     def _outer_rules(self) -> Chain:
         repository, excludes_file = self._part.repository, self._part.settings.excludes_file

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -48,6 +48,18 @@ class MemoryObjectStore:
     def has(self, digest: Digest) -> bool:
         """Whether the store holds it."""
         return digest in self.objects
+
+    def places(self, digits: Iterable[str]) -> frozenset[str]:
+        """Where objects lie: see `ObjectStore.places`. Each is its own place."""
+        places = frozenset(digits)
+        for place in places:
+            if not self.has_places([place]):
+                raise MissingObjectError(f"blake3:{place}")
+        return places
+
+    def has_places(self, places: Iterable[str]) -> bool:
+        """Whether everything in *places* is still here."""
+        return all(Digest.blake3(place) in self.objects for place in places)
 
     def digests(self) -> Iterator[Digest]:
         """The name of every object, each once."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -29,6 +29,7 @@ from xmslurm_repro.store.packs import (
     list_packs,
 )
 
+_PACKS = "packs"
 _LOOSE_OBJECTS = 32
 _LOOSE_BYTES = 256 * 1024
 """What a batch may hold to be written as loose objects: a file each must stay cheap."""
@@ -50,7 +51,7 @@ class DiskObjectStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._packs_folder = root / "packs"
+        self._packs_folder = root / _PACKS
         self._incoming = root / "incoming"
         self._packs: dict[Path, Pack] = {}
         self._packed: dict[bytes, tuple[Pack, int]] = {}
@@ -95,6 +96,25 @@ class DiskObjectStore:
             return True
         self._refresh()
         return digest.hex.encode() in self._packed
+
+    def places(self, digits: Iterable[str]) -> frozenset[str]:
+        """Where objects lie, as paths from the store's folder: see `ObjectStore.places`."""
+        self._refresh()
+        packs: set[Pack] = set()
+        loose: set[str] = set()
+        for name in digits:
+            found = self._packed.get(name.encode())
+            if found is not None:
+                packs.add(found[0])
+            elif os.path.exists(self.loose_path(name)):
+                loose.add(self.loose_path(name)[len(str(self._root)) + 1 :])
+            else:
+                raise MissingObjectError(f"blake3:{name}")
+        return frozenset(loose.union(f"{_PACKS}/{pack.path.name}" for pack in packs))
+
+    def has_places(self, places: Iterable[str]) -> bool:
+        """Whether the files *places* are there: packs and loose objects are never changed."""
+        return all(os.path.exists(f"{self._root}/{place}") for place in places)
 
     def digests(self) -> Iterator[Digest]:
         """The name of every object, in no particular order, each once."""
