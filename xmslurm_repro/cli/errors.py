@@ -26,7 +26,7 @@ def run_guarded(command: click.Command) -> None:
         _report_usage(error)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        _say("interrupted")
         sys.exit(_INTERRUPTED)
     except BrokenPipeError:
         # Whoever reads us (`head`) has seen enough; Python would complain again at its end.
@@ -64,13 +64,18 @@ def error_json(error: ReproError) -> dict[str, Json]:
 def echo_error(error: ReproError, *, label: str = "error") -> None:
     """Print what happened, why, then what to do."""
     color = {"error": "red", "warning": "yellow"}[label]
-    click.echo(f"{click.style(f'{label}:', fg=color, bold=True)} {error.message}", err=True)
+    _say(f"{click.style(f'{label}:', fg=color, bold=True)} {error.message}")
     for line in error.details:
-        click.echo(f"  {line}", err=True)
+        _say(f"  {line}")
     for cause in _causes(error):
-        click.echo(f"  caused by: {cause}", err=True)
+        _say(f"  caused by: {cause}")
     if error.hint:
-        click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}", err=True)
+        _say(f"{click.style('hint:', fg='cyan', bold=True)} {error.hint}")
+
+
+def _say(text: str) -> None:
+    """Print to standard error. Outside a command nobody else looks at ``NO_COLOR``."""
+    click.echo(text, err=True, color=False if os.environ.get("NO_COLOR") else None)
 
 
 def _causes(error: BaseException) -> list[Json]:
@@ -95,5 +100,5 @@ def _report_usage(error: click.ClickException) -> None:
         document: dict[str, Json] = {"code": "usage", "message": message, "hint": hint}
         click.echo(readable_json({"error": {**document, "exit_status": 2}}))
         return
-    click.echo(f"{click.style('error:', fg='red', bold=True)} {message}", err=True)
-    click.echo(f"{click.style('hint:', fg='cyan', bold=True)} {hint}", err=True)
+    _say(f"{click.style('error:', fg='red', bold=True)} {message}")
+    _say(f"{click.style('hint:', fg='cyan', bold=True)} {hint}")
