@@ -10,6 +10,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor, Image, Layer, LayerKind, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.manifest import Manifest
+from xmslurm_repro.model.project import EntryPoint, Project
 from xmslurm_repro.model.run import Outcome, OutputFile, Receipt, RunId, RunState
 from xmslurm_repro.model.snapshot import EntryKind, Origin, TreeEntry
 from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
@@ -31,7 +32,7 @@ def tuples(items: st.SearchStrategy[Any], **limits: int) -> st.SearchStrategy[tu
 
 
 def tables(
-    keys: st.SearchStrategy[str], values: st.SearchStrategy[Any]
+    keys: st.SearchStrategy[Any], values: st.SearchStrategy[Any]
 ) -> st.SearchStrategy[tuple[Any, ...]]:
     """Pairs by name, each name once, sorted."""
     return st.dictionaries(keys, values, max_size=3).map(lambda d: tuple(sorted(d.items())))
@@ -53,6 +54,19 @@ locks = st.builds(
     kind=texts,
     artifacts=tuples(artifacts),
     sources=tuples(texts),
+    extras=tuples(texts),
+    groups=tuples(texts),
+)
+projects = st.builds(
+    Project,
+    name=texts,
+    version=texts,
+    sources=tuples(texts),
+    entry_points=tables(st.tuples(texts, texts), texts).map(
+        lambda table: tuple(
+            EntryPoint(group=group, name=name, value=value) for (group, name), value in table
+        )
+    ),
 )
 descriptors = st.builds(Descriptor, media_type=texts, digest=sha256s, size_bytes=sizes)
 layers = st.builds(
@@ -66,6 +80,7 @@ recipes = st.builds(
     target=st.none() | targets,
     artifacts=tuples(artifacts),
     snapshot=st.none() | blake3s,
+    projects=tuples(projects),
 )
 images = st.builds(
     Image,

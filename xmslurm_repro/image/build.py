@@ -9,6 +9,7 @@ from xmslurm_repro.image.cache import LayerCache
 from xmslurm_repro.image.code import code_layers
 from xmslurm_repro.image.documents import image_config, image_manifest, merged_env, oci_layer
 from xmslurm_repro.image.packages import PackageLayers
+from xmslurm_repro.image.projects import project_layers
 from xmslurm_repro.model.image import (
     LAYOUT,
     MEDIA_TYPE_CONFIG,
@@ -64,6 +65,7 @@ class Builder:
         base_layers = tuple(_as_oci(layer) for layer in base.layers)
         packages = PackageLayers(self._blobs, self._cache, progress)
         ours = packages.build(recipe.artifacts, recipe.target, len(base_layers))
+        ours += project_layers(recipe.projects, recipe.target, self._blobs, self._cache)
         if tree is not None:
             ours += code_layers(tree, self._blobs, self._cache, progress)
         layers = (*base_layers, *ours)
@@ -111,5 +113,7 @@ def _check(recipe: Recipe, base: BaseImage, tree: Tree | None) -> None:
         problems.append(f"its code is {recipe.snapshot}, not {tree.root if tree else None}")
     if recipe.artifacts and recipe.target is None:
         problems.append("it has packages, but its base has no Python that they could be for")
+    if recipe.projects and recipe.target is None:
+        problems.append("it has projects, but its base has no Python to import them")
     if problems:
         raise ImageError("the recipe does not fit what was given to build it", details=problems)

@@ -104,6 +104,19 @@ def inside(folder: str, path: str) -> str | None:
     return "/".join(parts)
 
 
+def is_folder(tree: Tree, path: str) -> bool:
+    """Whether anything lies below *path*."""
+    if not path:
+        return True
+    if any(tree.find(join(path, name)) for name in ("pyproject.toml", "setup.py", "__init__.py")):
+        return True
+    below = path.encode() + b"/"
+    for entry in tree.entries():
+        if entry.path >= below:
+            return entry.path.startswith(below)
+    return False
+
+
 def read_text(tree: Tree, path: str) -> str:
     """
     A text file of the snapshot.
@@ -162,7 +175,7 @@ def standard_dependencies(tree: Tree, path: str | None) -> tuple[Requirement, ..
     """
     if path is None or PurePosixPath(path).name != "pyproject.toml":
         return ()
-    texts = _texts(_table(read_toml(tree, path), "project"), "dependencies", path)
+    texts = _texts(table(read_toml(tree, path), "project"), "dependencies", path)
     found = []
     for text in texts:
         try:
@@ -173,11 +186,11 @@ def standard_dependencies(tree: Tree, path: str | None) -> tuple[Requirement, ..
 
 
 def _of_pyproject(document: Mapping[str, Any], path: str) -> tuple[str, ...]:
-    project = _table(document, "project")
+    project = table(document, "project")
     texts = _texts(project, "dependencies", path)
     if "dependencies" in _texts(project, "dynamic", path):
         texts += ("what the build backend computes (project.dynamic)",)
-    poetry = _table(_table(_table(document, "tool"), "poetry"), "dependencies")
+    poetry = table(document, "tool", "poetry", "dependencies")
     return texts + tuple(sorted(name for name in poetry if name != "python"))
 
 
@@ -191,9 +204,13 @@ def _of_setup_cfg(text: str, path: str) -> tuple[str, ...]:
     return tuple(line.strip() for line in listed.splitlines() if line.strip())
 
 
-def _table(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    found = document.get(name)
-    return found if isinstance(found, Mapping) else {}
+def table(document: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """The table under *names*, one in the other; empty where there is none."""
+    found = document
+    for name in names:
+        below = found.get(name)
+        found = below if isinstance(below, Mapping) else {}
+    return found
 
 
 def _texts(table: Mapping[str, Any], name: str, path: str) -> tuple[str, ...]:

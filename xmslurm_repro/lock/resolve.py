@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from xmslurm_repro.errors import LockMissingError, UsageError
 from xmslurm_repro.lock import from_requirements, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
+from xmslurm_repro.lock.installed import installed_projects, is_package
 from xmslurm_repro.lock.project import (
     PYLOCK,
     REQUIREMENTS,
@@ -18,6 +19,7 @@ from xmslurm_repro.lock.project import (
     find_project,
     folders_up,
     inside,
+    is_folder,
     join,
     parent,
     read_text,
@@ -28,6 +30,7 @@ from xmslurm_repro.lock.uvtool import uv_version
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.ports.store import ObjectStore, Tree
 
 _RULES = 1
@@ -86,7 +89,21 @@ def resolve_lock(
         kind=file.kind,
         artifacts=_artifacts(tree, file.path, selection, target),
         sources=_sources(tree, file, selection, target),
+        projects=installed_projects(tree, _installed_folders(tree, file, selection)),
     )
+
+
+def projects_without_lock(tree: Tree, folder: str) -> tuple[Project, ...]:
+    """
+    The nearest project, if it is one to install, where `resolve_lock` found that it needs no lock.
+
+    Raises:
+        FormatError: If its file cannot be read.
+    """
+    project = find_project(tree, folder)
+    if project is None or not is_package(tree, project):
+        return ()
+    return installed_projects(tree, (parent(project),))
 
 
 def _named_lock(tree: Tree, folder: str, lock_path: str) -> LockFile:
@@ -219,7 +236,7 @@ def _sources(tree: Tree, file: LockFile, selection: Selection, target: Target) -
     places, absent = {file.folder, parent(file.project or file.path)}, []
     for name, path in selection.directories:
         place = inside(file.folder, path)
-        if place is None or not _is_folder(tree, place):
+        if place is None or not is_folder(tree, place):
             found = f"its folder {path} is not in the snapshot"
             absent.append(Unusable(name=name, version="", found=found))
         else:
@@ -227,18 +244,14 @@ def _sources(tree: Tree, file: LockFile, selection: Selection, target: Target) -
     if absent:
         raise no_wheel_error(absent, target, file.path, hint=_ABSENT_HINT)
     places.discard("")
-    folders = {join(p, "src") if _is_folder(tree, join(p, "src")) else p for p in places}
+    folders = {join(p, "src") if is_folder(tree, join(p, "src")) else p for p in places}
     return tuple(sorted(folders - {"src"}))
 
 
-def _is_folder(tree: Tree, path: str) -> bool:
-    """Whether anything lies below *path*."""
-    if not path:
-        return True
-    if any(tree.find(join(path, name)) for name in ("pyproject.toml", "setup.py", "__init__.py")):
-        return True
-    below = path.encode() + b"/"
-    for entry in tree.entries():
-        if entry.path >= below:
-            return entry.path.startswith(below)
-    return False
+def _installed_folders(tree: Tree, file: LockFile, selection: Selection) -> tuple[str, ...]:
+    """Folders of the local projects that this lock installs, as `_sources` has checked them."""
+    chosen = (inside(file.folder, path) for _, path in selection.directories)
+    folders = [place for place in chosen if place is not None]
+    if file.project is not None and is_package(tree, file.project):
+        folders.append(parent(file.project))
+    return tuple(folders)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import locate_by_uv
-from xmslurm_repro.lock.resolve import resolve_lock
+from xmslurm_repro.lock.resolve import projects_without_lock, resolve_lock
 from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
 from xmslurm_repro.transport.http import Http
@@ -48,6 +49,10 @@ class Locks:
             store=self.store,
             cache_dir=self.cache_dir,
         )
+
+    def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
+        """As `Lock.projects` and `projects_without_lock`."""
+        return lock.projects if lock else projects_without_lock(tree, folder)
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """As `fetch_artifacts`."""

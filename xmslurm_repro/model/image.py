@@ -15,6 +15,7 @@ from enum import Enum
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Target
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.reader import Reader
 
 LAYOUT = 1
@@ -142,6 +143,8 @@ class Recipe:
         target: The platform that the packages were chosen for; ``None`` when there are none.
         artifacts: The wheels, sorted by name.
         snapshot: Root of the code; ``None`` for an image without code of ours.
+        projects: Local projects that are shown as installed, sorted by name. Written only where
+            there are any: recipes from before there was such a thing keep their bytes.
     """
 
     layout: int
@@ -150,10 +153,11 @@ class Recipe:
     target: Target | None
     artifacts: tuple[Artifact, ...]
     snapshot: Digest | None
+    projects: tuple[Project, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
-        return {
+        document: dict[str, Json] = {
             "layout": self.layout,
             "base": str(self.base),
             "base_reference": self.base_reference,
@@ -161,11 +165,15 @@ class Recipe:
             "artifacts": [artifact.to_json() for artifact in self.artifacts],
             "snapshot": str(self.snapshot) if self.snapshot else None,
         }
+        if self.projects:
+            document["projects"] = [project.to_json() for project in self.projects]
+        return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Recipe:
         """Read what `to_json` wrote."""
         target, snapshot = reader.maybe("target"), reader.maybe("snapshot")
+        projects = reader.maybe("projects")
         return cls(
             layout=reader.field("layout").integer(),
             base=reader.field("base").digest(),
@@ -173,6 +181,7 @@ class Recipe:
             target=Target.from_json(target) if target else None,
             artifacts=tuple(Artifact.from_json(item) for item in reader.field("artifacts").items()),
             snapshot=snapshot.digest() if snapshot else None,
+            projects=tuple(map(Project.from_json, projects.items())) if projects else (),
         )
 
 

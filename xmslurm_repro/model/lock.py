@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.reader import Reader
 
 MARKER_KEYS = (
@@ -130,6 +131,9 @@ class Lock:
         sources: Folders of the snapshot that hold importable code of local packages which the
             lock names (workspace members, path dependencies), such as ``packages/a/src``; without
             ``src`` and the root itself, which are on the path anyway. Sorted.
+        extras: Optional dependencies that were asked for beside the default ones. Sorted.
+        groups: Dependency groups that were asked for beside the default ones. Sorted.
+        projects: Local projects that it installs. Not written here: an image's recipe has them.
     """
 
     digest: Digest
@@ -137,25 +141,35 @@ class Lock:
     kind: str
     artifacts: tuple[Artifact, ...]
     sources: tuple[str, ...] = ()
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+    projects: tuple[Project, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
-        return {
+        document: dict[str, Json] = {
             "digest": str(self.digest),
             "path": self.path,
             "kind": self.kind,
             "artifacts": [artifact.to_json() for artifact in self.artifacts],
             "sources": list(self.sources),
         }
+        # Only where there are any: locks from before these members keep their bytes.
+        for name, chosen in (("extras", self.extras), ("groups", self.groups)):
+            if chosen:
+                document[name] = list(chosen)
+        return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Lock:
         """Read what `to_json` wrote."""
-        sources = reader.maybe("sources")
+        sources, extras, groups = map(reader.maybe, ("sources", "extras", "groups"))
         return cls(
             digest=reader.field("digest").digest(),
             path=reader.field("path").text(),
             kind=reader.field("kind").text(),
             artifacts=tuple(Artifact.from_json(item) for item in reader.field("artifacts").items()),
             sources=sources.texts() if sources else (),
+            extras=extras.texts() if extras else (),
+            groups=groups.texts() if groups else (),
         )

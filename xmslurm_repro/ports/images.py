@@ -9,6 +9,7 @@ from typing import Protocol
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import Tree
@@ -78,6 +79,10 @@ class LockSource(Protocol):
         self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
     ) -> Lock | None:
         """The lock that is in force in *folder* of a captured tree; ``None`` if none is needed."""
+        ...
+
+    def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
+        """The local projects that *lock*, or without one *folder*, shows as installed."""
         ...
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:

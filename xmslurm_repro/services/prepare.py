@@ -102,6 +102,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         target=base.target,
         artifacts=lock.artifacts if lock else (),
         snapshot=snapshot.root,
+        projects=tools.locks.projects(tree, folder, lock),
     )
     return Plan(
         snapshot=snapshot,

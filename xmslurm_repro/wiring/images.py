@@ -13,6 +13,7 @@ from xmslurm_repro.config import Settings
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
@@ -170,6 +171,10 @@ class LazyLocks:
     ) -> Lock | None:
         """See `LockSource`."""
         return self._locks.resolve(tree, folder, lock_path=lock_path, target=target)
+
+    def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
+        """See `LockSource`."""
+        return self._locks.projects(tree, folder, lock)
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """See `LockSource`."""
