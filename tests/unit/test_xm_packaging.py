@@ -61,9 +61,12 @@ class Workshop:
     def names(self):
         return {}
 
-    def resolve(self, what, folder=None, *, progress=None, lock_path=None, target=None):
+    def resolve(self, what, folder=None, *, progress=None, lock_path=None, target=None, **asked):
         self.said.append(("lock", lock_path) if folder is not None else ("base", what))
         return None if folder is not None else replace(self.base, reference=what)
+
+    def projects(self, tree, folder, lock):
+        return ()
 
     def fetch(self, artifacts, *, progress):
         pass
