@@ -151,7 +151,7 @@ def local_place(seen: Path, runtime: Runtime | None = None) -> Place:
     from xmslurm_repro.transport.local import LocalTransport
 
     scratch = seen.parent / "scratch"
-    scratch.mkdir(exist_ok=True)
+    scratch.mkdir(parents=True, exist_ok=True)
     env = {"PATH": os.environ["PATH"], "HOME": str(seen.parent), "LC_ALL": "C.UTF-8"}
     env["TMPDIR"] = str(scratch)
     return Place(

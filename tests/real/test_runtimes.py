@@ -6,6 +6,7 @@ import os
 import pwd
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -40,11 +41,14 @@ from tests.contract.test_cluster import (
     test_the_network_is_reached_only_where_it_was_asked_for,
     test_tmp_is_empty_writable_and_gone_afterwards,
 )
+from tests.debian_root import USER_ID, Inside, debian_root
 from tests.testbed.bed import Testbed
+from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.ports.progress import SilentProgress
+from xmslurm_repro.transport.local import LocalTransport
 
 __all__ = [
     "test_a_cancelled_run_says_so",
@@ -62,15 +66,36 @@ __all__ = [
 ]
 
 
-@pytest.fixture(scope="module", params=["podman as root", "podman without root"])
+PLACES = [
+    "podman as root",
+    "podman without root",
+    pytest.param("apptainer", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(scope="module", params=PLACES)
 def place(request, testbed: Testbed, tmp_path_factory) -> Iterator[Place]:
     if request.param == "podman as root":
         with scratch_state(tmp_path_factory.mktemp("local") / "state") as seen:
             yield local_place(seen, Podman())
             forget_images(seen.parent / "scratch")
-    else:
+    elif request.param == "podman without root":
         with ssh_place(testbed, Podman()) as there:
             yield there
+    else:
+        # A short path that others may walk: what pytest makes is for root only.
+        with tempfile.TemporaryDirectory(prefix="xmroot-") as folder:
+            os.chmod(folder, 0o755)
+            with debian_root(Path(folder), "sid", "apptainer") as keeper:
+                yield place_inside(Path(folder) / "user", keeper)
+
+
+def place_inside(folder: Path, keeper: int) -> Place:
+    place = local_place(folder / "state", Apptainer())
+    for path in (folder, folder / "scratch"):
+        os.chown(path, USER_ID, USER_ID)
+    env = {"PATH": "/usr/bin:/bin", "HOME": "/home/somebody", "TMPDIR": str(folder / "scratch")}
+    return replace(place, make_transport=lambda: Inside(LocalTransport(env=env), keeper))
 
 
 @pytest.fixture(scope="module", autouse=True)

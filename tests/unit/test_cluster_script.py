@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.cluster_support import Blobs, layer_tar, make_image, make_layer, submission
+from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.runtime import Bubblewrap, ContainerJob, Runtime
 from xmslurm_repro.cluster.script import render_script, tree_key
@@ -18,7 +19,7 @@ from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.model.work import Network, Resources
 from xmslurm_repro.ports.cluster import Submission
 
-RUNTIMES: list[Runtime] = [Bubblewrap(), Podman()]
+RUNTIMES: list[Runtime] = [Bubblewrap(), Podman(), Apptainer()]
 
 
 def example(*, code: bool = True) -> Submission:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import BinaryIO
 
+from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.delivery import deliver_blobs
 from xmslurm_repro.cluster.hello import Hello, check_program, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
@@ -52,7 +53,7 @@ class RegistryTarget:
 
 def default_runtimes() -> tuple[Runtime, ...]:
     """The runtimes that are tried, in order, where the configuration names none."""
-    return (Bubblewrap(), Podman())
+    return (Bubblewrap(), Podman(), Apptainer())
 
 
 class ShellCluster:

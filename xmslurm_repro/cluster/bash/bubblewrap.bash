@@ -35,10 +35,7 @@ xm_bind_driver() {
         sed -n 's/^[[:space:]]*\(lib\(cuda\|cudadebugger\|nvidia-[a-z-]*\|nvcuvid\)\.so\.[0-9]*\) (.*x86-64.*) => /\1 /p; s/^[[:space:]]*\(lib\(cuda\|nvidia-[a-z-]*\)\.so\.[0-9]*\) (.*AArch64.*) => /\1 /p')
     ((found)) || return 0
     xm_more+=(--remount-ro /xm/driver)
-    for path in "${!xm_env[@]}"; do
-        [[ ${xm_env[path]} == LD_LIBRARY_PATH=* ]] && { xm_env[path]+=:/xm/driver; return; }
-    done
-    xm_env+=(LD_LIBRARY_PATH=/xm/driver)
+    xm_add_library_path /xm/driver
 }
 
 # The process that we see waits for the first one inside, whose children are the command's.

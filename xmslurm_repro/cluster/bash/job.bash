@@ -141,6 +141,14 @@ xm_add_gpus() {
     return 0
 }
 
+xm_add_library_path() {
+    local number
+    for number in "${!xm_env[@]}"; do
+        [[ ${xm_env[number]} == LD_LIBRARY_PATH=* ]] && { xm_env[number]+=:$1; return; }
+    done
+    xm_env+=("LD_LIBRARY_PATH=$1")
+}
+
 # xm_alone FILE COMMAND...: run COMMAND while nobody else holds FILE. The lock saves work only:
 # what is built is renamed into place, so without locks on this file system all is still right.
 xm_alone() {

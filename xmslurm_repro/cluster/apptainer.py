@@ -1,0 +1,75 @@
+"""apptainer and singularity, on unpacked trees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmslurm_repro.cluster.runtime import INNER, ContainerJob
+from xmslurm_repro.cluster.words import Joined, Var, Word, Words
+from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
+from xmslurm_repro.model.work import Network
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Apptainer:
+    """
+    ``apptainer exec`` of a folder, as of apptainer 1.1 and singularity 3.9.
+
+    Attributes:
+        options: Further options of ``exec``.
+    """
+
+    options: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return "apptainer"
+
+    @property
+    def can_pull(self) -> bool:
+        """No: what it would make of the image, a SIF file, is never twice the same."""
+        return False
+
+    @property
+    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """None."""
+        return ()
+
+    @property
+    def probe(self) -> str:
+        """Without a container there is no more to try than that it is there."""
+        choice = "$(command -v apptainer || command -v singularity || echo apptainer)"
+        return f'"{choice}" --version'
+
+    def command(self, job: ContainerJob) -> tuple[Word, ...]:
+        """The command line. Site-wide and personal binds and variables are kept out."""
+        network = () if job.network is Network.HOST else ("--net", "--network", "none")
+        code = _bind("xm_code", CODE_DIR, read_only=True) if job.has_code else ()
+        return (
+            *("env", "-i", Joined(("PATH=", Var("xm_path"))), Joined(("HOME=", Var("xm_local")))),
+            Var("xm_apptainer"),
+            "--silent",
+            "exec",
+            "--containall",
+            "--cleanenv",
+            "--no-home",
+            *("--no-mount", "bind-paths"),
+            *("--hostname", "xm"),
+            *network,
+            *code,
+            *_bind("xm_tmp", "/tmp"),  # noqa: S108 (the path inside the container)
+            *_bind("xm_outputs", OUTPUTS_DIR),
+            *_bind("xm_pycache", PYCACHE_DIR),
+            *_bind("xm_private", f"{PYCACHE_DIR}{CODE_DIR}"),
+            *("--pwd", job.workdir),
+            Words("xm_more"),
+            *self.options,
+            Var("xm_root"),
+            *INNER,
+        )
+
+
+def _bind(source: str, target: str, *, read_only: bool = False) -> tuple[Word, ...]:
+    end = f",destination={target}" + (",ro" if read_only else "")
+    return ("--mount", Joined(("type=bind,source=", Var(source), end)))
