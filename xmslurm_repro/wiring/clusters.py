@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Protocol
 
+from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.local import LocalScheduler
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
@@ -141,8 +142,11 @@ def _scheduler(configured: ClusterSettings) -> Scheduler:
 def _runtime(configured: ClusterSettings) -> Runtime | None:
     """The runtime that the configuration names; ``None`` to choose on the cluster."""
     options = configured.runtime_options
+    joined = tuple(_option(name, value) for name, value in options)
     if configured.runtime == "podman":
-        return Podman(run_options=tuple(_option(name, value) for name, value in options))
+        return Podman(run_options=joined)
+    if configured.runtime == "apptainer":
+        return Apptainer(options=joined)
     if configured.runtime == "bubblewrap":
         # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
         words = ((f"--{name}", *shlex.split(value)) for name, value in options)
@@ -152,8 +156,8 @@ def _runtime(configured: ClusterSettings) -> Runtime | None:
             f"cluster {configured.name}: no job can be run by {configured.runtime} yet"
             if configured.runtime != "auto"
             else f"cluster {configured.name}: runtime_options without a runtime",
-            hint="Set the runtime to `bubblewrap` or `podman`, or leave both out: then the first "
-            "runtime that works on the cluster is taken.",
+            hint="Set the runtime to `bubblewrap`, `podman` or `apptainer`, or leave both out: "
+            "then the first runtime that works on the cluster is taken.",
         )
     return None
 
