@@ -37,6 +37,26 @@ class Snapshotter(Protocol):
         """The captured tree of that root."""
         ...
 
+    def checkout(self, root: Digest, target: Path, *, progress: Progress) -> bool:
+        """
+        Let the folder *target* hold the tree of that root; whether anything was written.
+
+        Raises:
+            UsageError: If *target* holds anything else.
+        """
+        ...
+
+    def make_branch(
+        self, root: Digest, start: Path, name: str, *, base: str | None, message: str, time_s: int
+    ) -> str:
+        """
+        Make a branch of the tree in the repository that holds *start*; returns its commit.
+
+        Raises:
+            UsageError: If there is such a branch, or *base* is no commit there.
+        """
+        ...
+
 
 class BaseSource(Protocol):
     """Finds base images and brings them into the local store."""
@@ -76,9 +96,20 @@ class LockSource(Protocol):
     """Reads dependency locks and fetches what they pin."""
 
     def resolve(
-        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+        self,
+        tree: Tree,
+        folder: str,
+        *,
+        lock_path: str | None,
+        target: Target,
+        extras: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> Lock | None:
-        """The lock that is in force in *folder* of a captured tree; ``None`` if none is needed."""
+        """
+        The lock that is in force in *folder* of a captured tree; ``None`` if none is needed.
+
+        *extras* and *groups* are taken beside the default dependencies.
+        """
         ...
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:

@@ -95,6 +95,23 @@ class Snapshots:
 
         return StoredTree(self.store, root)
 
+    def checkout(self, root: Digest, target: Path, *, progress: Progress) -> bool:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.checkout import checkout
+        from xmslurm_repro.snapshot.tree import StoredTree
+
+        return checkout(StoredTree(self.store, root), target, progress=progress)
+
+    def make_branch(
+        self, root: Digest, start: Path, name: str, *, base: str | None, message: str, time_s: int
+    ) -> str:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.branch import make_branch
+        from xmslurm_repro.snapshot.tree import StoredTree
+
+        tree = StoredTree(self.store, root)
+        return make_branch(tree, start, name, base=base, message=message, time_s=time_s)
+
 
 class LazyBases:
     """A `BaseSource` over the local store, registries, layouts and Docker engines."""
@@ -167,10 +184,19 @@ class LazyLocks:
         )
 
     def resolve(
-        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+        self,
+        tree: Tree,
+        folder: str,
+        *,
+        lock_path: str | None,
+        target: Target,
+        extras: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> Lock | None:
         """See `LockSource`."""
-        return self._locks.resolve(tree, folder, lock_path=lock_path, target=target)
+        return self._locks.resolve(
+            tree, folder, lock_path=lock_path, target=target, extras=extras, groups=groups
+        )
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """See `LockSource`."""
