@@ -8,6 +8,8 @@ import subprocess
 
 import pytest
 
+from tests.unit.image_parts import wheel as make_wheel
+
 pytestmark = pytest.mark.slow
 
 PYPROJECT = """
@@ -93,3 +95,29 @@ tool = { workspace = true }
     assert [[], "0.1", "/xm/code/lab.py"] == greeted[:3]
     assert ["lab", "tool"] == [name for name, *_ in found]
     assert json.loads(oracle) == found
+
+
+def test_extras_and_groups_are_installed_when_they_are_asked_for(make_cli):
+    wheel = make_wheel("tinytool", files={"tinytool.py": b"VERSION = '1.0'\n"})
+    project = (
+        '[project]\nname = "p"\nversion = "0"\nrequires-python = ">=3.11"\n'
+        '[project.optional-dependencies]\ntool = ["tinytool"]\n'
+        '[dependency-groups]\nmore = ["tinytool"]\n'
+        '[tool.uv.sources]\ntinytool = { path = "wheels/tinytool-1.0-py3-none-any.whl" }\n'
+    )
+    cli = make_cli({"pyproject.toml": project})
+    (cli.folder / "wheels").mkdir()
+    (cli.folder / "wheels/tinytool-1.0-py3-none-any.whl").write_bytes(wheel)
+    subprocess.run(["uv", "lock", "--quiet", "--offline"], cwd=cli.folder, check=True)
+    command = ["python", "-c", "import tinytool; print(tinytool.VERSION)"]
+
+    cli.launch(*command, status=1)
+    cli.launch(*command, options=("--wait", "--extra", "tool"))
+    cli.launch(*command, options=("--wait", "--group", "more"))
+    cli.env["XMSLURM_REPRO_EXTRAS"] = "tool"
+    cli.launch(*command)
+
+    assert "1.0\n" == cli.run("logs").stdout
+    [lock] = cli.json("show", "2")["manifest"]["locks"]
+    assert ["tool"] == lock["extras"]
+    assert "groups" not in lock

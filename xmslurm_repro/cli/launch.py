@@ -53,6 +53,10 @@ class _SplitCommand(click.Command):
 @click.option("--cluster", "-c", metavar="NAME", help="Where to run; see `clusters list`.")
 @click.option("--base", metavar="IMAGE", help="Base image: a local name, a tag or a digest.")
 @click.option("--lock", metavar="PATH", help="Lock file, from this folder.")
+@click.option("--extra", "extras", multiple=True, metavar="NAME", help="Extra. Repeatable.")
+@click.option(
+    "--group", "groups", multiple=True, metavar="NAME", help="Dependency group. Repeatable."
+)
 @click.option("--title", default="", help="What to call the experiment.")
 @click.option(
     "--env",
@@ -132,6 +136,8 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
             start=Path(os.curdir).absolute(),
             base=given["base"],
             lock=given["lock"],
+            extras=given["extras"] or None,
+            groups=given["groups"] or None,
             allow_unborn=given["allow_unborn"] or given["no_git"],
             allow_no_repository=given["no_git"],
         ),

@@ -59,6 +59,8 @@ def load_settings(
         user_home=user_home,
         base=_value(values, "base"),
         lock=_value(values, "lock"),
+        extras=_value(values, "extras") or (),
+        groups=_value(values, "groups") or (),
         default_cluster=default_cluster,
         clusters=clusters,
         index_urls=_value(values, "index_urls") or (),

@@ -48,6 +48,8 @@ _CLUSTER: Mapping[str, Node] = {
 FILE: Mapping[str, Node] = {
     "base": kinds.text,
     "lock": kinds.text,
+    "extras": kinds.listed(kinds.text, "names of extras", lone=True),
+    "groups": kinds.listed(kinds.text, "names of dependency groups", lone=True),
     "default_cluster": kinds.text,
     "cache_dir": kinds.path,
     "index_urls": kinds.listed(kinds.url, "URLs", lone=True),
@@ -90,6 +92,8 @@ class Variable:
 VARIABLES: Mapping[str, Variable] = {
     "XMSLURM_REPRO_BASE": Variable(path=("base",), kind=kinds.text),
     "XMSLURM_REPRO_LOCK": Variable(path=("lock",), kind=kinds.text),
+    "XMSLURM_REPRO_EXTRAS": Variable(path=("extras",), kind=kinds.text, separator=" "),
+    "XMSLURM_REPRO_GROUPS": Variable(path=("groups",), kind=kinds.text, separator=" "),
     "XMSLURM_REPRO_DEFAULT_CLUSTER": Variable(path=("default_cluster",), kind=kinds.text),
     "XMSLURM_REPRO_CACHE_DIR": Variable(path=("cache_dir",), kind=kinds.path),
     "XMSLURM_REPRO_INDEX_URLS": Variable(path=("index_urls",), kind=kinds.url, separator=" "),

@@ -92,6 +92,8 @@ class Settings:
         cache_dir: What may be deleted at any time.
         base: The base image to use when none is named.
         lock: The lock file to use when none is named, from the folder of the launch.
+        extras: Optional dependencies to install when no launch names any.
+        groups: Dependency groups to install when no launch names any.
         default_cluster: The cluster to use when none is named; ``None`` when several are
             configured and none is chosen.
         clusters: By name, with `LOCAL`.
@@ -106,6 +108,8 @@ class Settings:
     user_home: Path
     base: str | None = None
     lock: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     default_cluster: str | None = LOCAL
     clusters: Mapping[str, ClusterSettings] = field(
         default_factory=lambda: {LOCAL: implicit_cluster()}

@@ -7,10 +7,13 @@ from typing import Any
 
 from xmslurm_repro.errors import FormatError, LockMissingError
 from xmslurm_repro.lock.project import (
+    DEFAULT_CHOICE,
+    Choice,
     LockFile,
     declared_dependencies,
     inside,
     join,
+    no_such_choice,
     parent,
     read_text,
     read_toml,
@@ -54,11 +57,12 @@ def inputs(tree: Tree, file: LockFile) -> list[Json]:
     return [file.project, digests]
 
 
-def export(tree: Tree, file: LockFile) -> str:
+def export(tree: Tree, file: LockFile, choice: Choice = DEFAULT_CHOICE) -> str:
     """
-    The lock as a pylock.toml.
+    The lock as a pylock.toml, with what *choice* names.
 
     Raises:
+        UsageError: If the project has no such extra or group.
         FormatError: If uv cannot read it.
     """
     document = read_toml(tree, file.path)
@@ -73,8 +77,10 @@ def export(tree: Tree, file: LockFile) -> str:
     files.setdefault(beside, tree.read(beside) or b"")
     package = None if file.project == beside else _member_name(tree, file)
     try:
-        return export_lock(files, file.folder, package)
+        return export_lock(files, file.folder, package, extras=choice.extras, groups=choice.groups)
     except UvError as error:
+        if "is not defined in the" in str(error):
+            raise no_such_choice(choice, file.path, error.lines()) from error
         raise FormatError(
             f"{file.path}: uv cannot read it",
             hint="Run `uv lock` and launch again.",

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import configparser
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from packaging.dependency_groups import DependencyGroupResolver
 from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
 
-from xmslurm_repro.errors import FormatError
+from xmslurm_repro.errors import FormatError, UsageError
 from xmslurm_repro.ports.store import Tree
 
 PYLOCK, UV_LOCK, REQUIREMENTS = "pylock.toml", "uv.lock", "requirements.txt"
@@ -20,6 +22,47 @@ KINDS = (PYLOCK, UV_LOCK, REQUIREMENTS)
 
 
 _PROJECT_FILES = ("pyproject.toml", "setup.cfg", "setup.py", "requirements.in", "Pipfile")
+_CONDA_FILES = ("environment.yml", "environment.yaml", "conda-lock.yml", "pixi.lock", "pixi.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """
+    What is to be installed beside the default dependencies; all names normal and sorted.
+
+    Attributes:
+        extras: Optional dependencies.
+        groups: Dependency groups.
+    """
+
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, extras: Iterable[str], groups: Iterable[str]) -> Choice:
+        """The choice of these names, however they are spelt."""
+        return cls(
+            extras=tuple(sorted(set(map(canonicalize_name, extras)))),
+            groups=tuple(sorted(set(map(canonicalize_name, groups)))),
+        )
+
+    def __str__(self) -> str:
+        """Such as ``extra plot, group dev``; empty where nothing was asked for."""
+        named = (("extra", self.extras), ("group", self.groups))
+        return ", ".join(f"{kind} {name}" for kind, names in named for name in names)
+
+
+DEFAULT_CHOICE = Choice()
+
+
+def no_such_choice(choice: Choice, where: str, details: Sequence[str]) -> UsageError:
+    """The error for extras or groups that are not there; *details* say what is."""
+    return UsageError(
+        f"{where} does not have all of what was asked for: {choice}",
+        details=details,
+        hint="Name extras of [project.optional-dependencies] and groups of [dependency-groups], "
+        "and lock again if they are new.",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +111,12 @@ def find_project(tree: Tree, folder: str, *, top: str = "") -> str | None:
         if place == top:
             break
     return None
+
+
+def find_conda(tree: Tree, folder: str) -> str | None:
+    """The nearest file that asks for conda packages, which we do not read."""
+    paths = (join(place, name) for place in folders_up(folder) for name in _CONDA_FILES)
+    return next((path for path in paths if tree.find(path)), None)
 
 
 def folders_up(folder: str) -> Iterator[str]:
@@ -166,23 +215,46 @@ def declared_dependencies(tree: Tree, path: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line) if name == "requirements.in" else (name,)
 
 
-def standard_dependencies(tree: Tree, path: str | None) -> tuple[Requirement, ...]:
+def standard_dependencies(
+    tree: Tree, path: str | None, choice: Choice = DEFAULT_CHOICE
+) -> tuple[Requirement, ...]:
     """
-    ``project.dependencies`` of the pyproject.toml at *path*; empty for any other file.
+    What the pyproject.toml at *path* asks for in the standard tables, with the extras and groups
+    of *choice* as far as it has them; empty for any other file.
 
     Raises:
-        FormatError: If one of them is no requirement (PEP 508).
+        FormatError: If one of them is no requirement (PEP 508), or groups include each other.
     """
     if path is None or PurePosixPath(path).name != "pyproject.toml":
         return ()
-    texts = _texts(table(read_toml(tree, path), "project"), "dependencies", path)
+    document = read_toml(tree, path)
+    project = table(document, "project")
+    texts = list(_texts(project, "dependencies", path))
+    optional = table(project, "optional-dependencies")
+    for name in optional:
+        if canonicalize_name(name) in choice.extras:
+            texts += _texts(optional, name, path)
     found = []
     for text in texts:
         try:
             found.append(Requirement(text))
         except InvalidRequirement as error:
             raise FormatError(f"{path}: project.dependencies: {text!r}: {error}") from error
-    return tuple(found)
+    own_name = canonicalize_name(str(project.get("name", "")))
+    # ``all = ["project[a,b]"]`` names other extras of the same project.
+    return (
+        *(each for each in found if canonicalize_name(each.name) != own_name),
+        *_of_groups(table(document, "dependency-groups"), choice, path),
+    )
+
+
+def _of_groups(groups: Mapping[str, Any], choice: Choice, path: str) -> tuple[Requirement, ...]:
+    known = [name for name in groups if canonicalize_name(name) in choice.groups]
+    try:
+        resolver = DependencyGroupResolver(groups)
+        return tuple(found for name in known for found in resolver.resolve(name))
+    except (ExceptionGroup, InvalidRequirement, LookupError, TypeError, ValueError) as error:
+        raise FormatError(f"{path}: dependency-groups: {error}") from error
 
 
 def _of_pyproject(document: Mapping[str, Any], path: str) -> tuple[str, ...]:

@@ -10,11 +10,14 @@ from xmslurm_repro.lock import from_requirements, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
 from xmslurm_repro.lock.installed import installed_projects, is_package
 from xmslurm_repro.lock.project import (
+    DEFAULT_CHOICE,
     PYLOCK,
     REQUIREMENTS,
     UV_LOCK,
+    Choice,
     LockFile,
     declared_dependencies,
+    find_conda,
     find_lock,
     find_project,
     folders_up,
@@ -45,12 +48,13 @@ def resolve_lock(
     target: Target,
     store: ObjectStore,
     cache_dir: Path,
+    choice: Choice = DEFAULT_CHOICE,
 ) -> Lock | None:
     """
     Read the lock that is in force in *folder* of a snapshot. The work tree is not looked at.
 
     In each folder, from *folder* up to the root, ``pylock.toml`` is looked for, then ``uv.lock``,
-    then ``requirements.txt``. Only default dependencies are taken: no extras, no ``dev`` group.
+    then ``requirements.txt``. Only default dependencies are taken, and what *choice* names.
     The network is used only for a requirements file that was not read before for this target.
 
     Args:
@@ -60,6 +64,7 @@ def resolve_lock(
         target: What packages are chosen for.
         store: Keeps the lock file.
         cache_dir: A folder of ours for what was found out; may be emptied at any time.
+        choice: Extras and groups to take as well.
 
     Returns:
         The lock; ``None`` when the project declares no dependencies and has no lock. An
@@ -67,6 +72,7 @@ def resolve_lock(
 
     Raises:
         LockMissingError: If the project declares dependencies that no lock covers.
+        UsageError: If there is no such lock, extra or group.
         LockUnpinnedError: With every package that has no hash.
         NoWheelError: With every package that has no wheel for the target.
         FormatError: If the lock cannot be read.
@@ -74,21 +80,28 @@ def resolve_lock(
     """
     file = _named_lock(tree, folder, lock_path) if lock_path else find_lock(tree, folder)
     if file is None:
+        if choice != DEFAULT_CHOICE:
+            raise UsageError(
+                f"there is no lock that {choice} could be taken from", hint="Run `uv lock`."
+            )
         _demand_no_dependencies(tree, find_project(tree, folder))
+        _demand_no_conda(tree, folder)
         return None
     if file.kind == UV_LOCK:
         file = from_uv.demand_member(tree, file)
     data = tree.read(file.path)
     if data is None:
         raise LockMissingError(f"{file.path} is a link in the snapshot, not a file")
-    selection = _select(tree, file, target, SelectionCache(cache_dir / "locks"))
-    check_covered(tree, file, selection, target)
+    selection = _select(tree, file, target, choice, SelectionCache(cache_dir / "locks"))
+    check_covered(tree, file, selection, target, choice)
     return Lock(
         digest=store.put(data),
         path=file.path,
         kind=file.kind,
         artifacts=_artifacts(tree, file.path, selection, target),
         sources=_sources(tree, file, selection, target),
+        extras=choice.extras,
+        groups=choice.groups,
         projects=installed_projects(tree, _installed_folders(tree, file, selection)),
     )
 
@@ -145,6 +158,17 @@ def _demand_no_dependencies(tree: Tree, project: str | None) -> None:
         )
 
 
+def _demand_no_conda(tree: Tree, folder: str) -> None:
+    path = find_conda(tree, folder)
+    if path is not None:
+        raise LockMissingError(
+            f"{path} asks for conda packages, and there is no lock that we read",
+            hint="Lock what PyPI has of them with `uv init --bare && uv add NAME…`; what only "
+            "conda has belongs into the base image. If all of it is there already, say so by an "
+            "empty requirements.txt.",
+        )
+
+
 def _remedy(tree: Tree, place: str) -> str:
     if tree.find(join(place, "poetry.lock")):
         return "Run `poetry export --output requirements.txt` and launch again."
@@ -157,7 +181,9 @@ def _remedy(tree: Tree, place: str) -> str:
     return "Run `uv pip compile --generate-hashes --output-file requirements.txt` on it."
 
 
-def _select(tree: Tree, file: LockFile, target: Target, cache: SelectionCache) -> Selection:
+def _select(
+    tree: Tree, file: LockFile, target: Target, choice: Choice, cache: SelectionCache
+) -> Selection:
     if file.kind == PYLOCK:
         inputs: list[Json] = []
     elif file.kind == UV_LOCK:
@@ -175,21 +201,28 @@ def _select(tree: Tree, file: LockFile, target: Target, cache: SelectionCache) -
         "uv": uv_version(),
         "packaging": importlib.metadata.version("packaging"),
     }
+    if choice != DEFAULT_CHOICE:
+        key["choice"] = str(choice)
     known = cache.get(key)
     # uv.lock has no hash of a wheel in a folder index: the wheel may be another one by now.
     if known is None or any(pinned.path for pinned in known.files):
-        known = _select_afresh(tree, file, target)
+        known = _select_afresh(tree, file, target, choice)
         cache.put(key, known)
     return known
 
 
-def _select_afresh(tree: Tree, file: LockFile, target: Target) -> Selection:
+def _select_afresh(tree: Tree, file: LockFile, target: Target, choice: Choice) -> Selection:
     if file.kind == PYLOCK:
         lock = read_pylock(read_text(tree, file.path), file.path)
-        return select(lock, target, file.path)
+        return select(lock, target, file.path, choice)
     if file.kind == UV_LOCK:
-        lock = read_pylock(from_uv.export(tree, file), file.path)
+        lock = read_pylock(from_uv.export(tree, file, choice), file.path)
         return select(lock, target, file.path)
+    if choice != DEFAULT_CHOICE:
+        raise UsageError(
+            f"{file.path} knows no extras and no groups, but {choice} was asked for",
+            hint="Compile them into it (`uv pip compile --extra …`), or use a uv.lock.",
+        )
     return from_requirements.select_pins(tree, file, target)
 
 

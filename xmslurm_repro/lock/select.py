@@ -22,6 +22,7 @@ from packaging.tags import Tag
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
 
 from xmslurm_repro.errors import FormatError, NoWheelError
+from xmslurm_repro.lock.project import DEFAULT_CHOICE, Choice, no_such_choice
 from xmslurm_repro.lock.target import machine, marker_environment, told_apart, wheel_tags
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Target
@@ -89,17 +90,20 @@ def read_pylock(text: str, where: str) -> Pylock:
         raise FormatError(f"{where}: not a lock file (PEP 751): {error}") from error
 
 
-def select(lock: Pylock, target: Target, where: str) -> Selection:
+def select(lock: Pylock, target: Target, where: str, choice: Choice = DEFAULT_CHOICE) -> Selection:
     """
-    Choose what *lock* pins for *target*: default dependencies, best wheel of each package.
+    Choose what *lock* pins for *target*: default dependencies and those of *choice*, the best
+    wheel of each package.
 
     Raises:
+        UsageError: If the lock does not have what *choice* names.
         NoWheelError: With every package that has no wheel for the target.
         FormatError: If the lock contradicts itself.
     """
+    _check_choice(lock, choice, where)
     tags = wheel_tags(target)
     files, directories, unusable = [], [], []
-    for package, source in _choose(lock, target, tags, where):
+    for package, source in _choose(lock, target, tags, where, choice):
         version = str(package.version) if package.version else ""
         if isinstance(source, PackageDirectory):
             directories.append((str(package.name), source.path))
@@ -114,6 +118,13 @@ def select(lock: Pylock, target: Target, where: str) -> Selection:
         files=tuple(sorted(files, key=lambda file: file.artifact.name)),
         directories=tuple(sorted(directories)),
     )
+
+
+def _check_choice(lock: Pylock, choice: Choice, where: str) -> None:
+    has = Choice.of(lock.extras or (), lock.dependency_groups or ())
+    if set(choice.extras) <= set(has.extras) and set(choice.groups) <= set(has.groups):
+        return
+    raise no_such_choice(choice, where, [f"there are: {has}" if str(has) else "it has none"])
 
 
 def no_wheel_error(
@@ -139,23 +150,30 @@ def no_wheel_error(
 
 
 def _choose(
-    lock: Pylock, target: Target, tags: Sequence[Tag], where: str
+    lock: Pylock, target: Target, tags: Sequence[Tag], where: str, choice: Choice
 ) -> list[tuple[Package, Source | None]]:
     """Run the selection of PEP 751; after an error package by package, to meet them all."""
     with told_apart(where):
-        return _choose_all(lock, target, tags, where)
+        return _choose_all(lock, target, tags, where, choice)
 
 
 def _choose_all(
-    lock: Pylock, target: Target, tags: Sequence[Tag], where: str
+    lock: Pylock, target: Target, tags: Sequence[Tag], where: str, choice: Choice
 ) -> list[tuple[Package, Source | None]]:
-    environment = marker_environment(target)
+    def ask(some: Pylock) -> list[tuple[Package, Source]]:
+        groups = {*(lock.default_groups or ()), *choice.groups}
+        environment = marker_environment(target)
+        found = some.select(
+            environment=environment, tags=tags, extras=choice.extras, dependency_groups=groups
+        )
+        return list(found)
+
     try:
-        return list(lock.select(environment=environment, tags=tags))
+        return [*ask(lock)]
     except PylockSelectError:
         pass
     try:
-        list(replace_packages(lock, ()).select(environment=environment, tags=tags))
+        ask(replace_packages(lock, ()))
     except PylockSelectError as error:
         raise NoWheelError(
             f"{where} is not for Python {target.python} on Linux {target.architecture}: {error}",
@@ -167,7 +185,7 @@ def _choose_all(
     for package in lock.packages:
         alone = replace_packages(lock, (package,))
         try:
-            chosen.extend(alone.select(environment=environment, tags=tags))
+            chosen.extend(ask(alone))
         except PylockSelectError:
             chosen.append((package, None))
     names = [package.name for package, _ in chosen]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import locate_by_uv
+from xmslurm_repro.lock.project import Choice
 from xmslurm_repro.lock.resolve import projects_without_lock, resolve_lock
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
@@ -38,7 +39,14 @@ class Locks:
     wheelhouses: tuple[Path, ...] = ()
 
     def resolve(
-        self, tree: Tree, folder: str, *, lock_path: str | None, target: Target
+        self,
+        tree: Tree,
+        folder: str,
+        *,
+        lock_path: str | None,
+        target: Target,
+        extras: Sequence[str] = (),
+        groups: Sequence[str] = (),
     ) -> Lock | None:
         """As `resolve_lock`."""
         return resolve_lock(
@@ -48,6 +56,7 @@ class Locks:
             target=target,
             store=self.store,
             cache_dir=self.cache_dir,
+            choice=Choice.of(extras, groups),
         )
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:

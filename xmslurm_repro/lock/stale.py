@@ -13,14 +13,27 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from xmslurm_repro.errors import LockMissingError
-from xmslurm_repro.lock.project import UV_LOCK, LockFile, read_toml, standard_dependencies
+from xmslurm_repro.lock.project import (
+    DEFAULT_CHOICE,
+    UV_LOCK,
+    Choice,
+    LockFile,
+    read_toml,
+    standard_dependencies,
+)
 from xmslurm_repro.lock.select import Selection
 from xmslurm_repro.lock.target import holds
 from xmslurm_repro.model.lock import Target
 from xmslurm_repro.ports.store import Tree
 
 
-def check_covered(tree: Tree, file: LockFile, selection: Selection, target: Target) -> None:
+def check_covered(
+    tree: Tree,
+    file: LockFile,
+    selection: Selection,
+    target: Target,
+    choice: Choice = DEFAULT_CHOICE,
+) -> None:
     """
     Compare the selection with the direct dependencies of the nearest pyproject.toml.
 
@@ -31,7 +44,7 @@ def check_covered(tree: Tree, file: LockFile, selection: Selection, target: Targ
     path = file.project
     if path is None or tree.find(path) is None:
         return
-    wanted = standard_dependencies(tree, path)
+    wanted = standard_dependencies(tree, path, choice)
     wrong = tuple(_uncovered(wanted, selection, target, overridden=_overridden(tree, file)))
     if wrong:
         is_uv = file.kind == UV_LOCK

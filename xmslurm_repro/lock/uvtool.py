@@ -29,7 +29,14 @@ def uv_version() -> str:
     return importlib.metadata.version("uv")
 
 
-def export_lock(files: Mapping[str, bytes], folder: str, package: str | None) -> str:
+def export_lock(
+    files: Mapping[str, bytes],
+    folder: str,
+    package: str | None,
+    *,
+    extras: Sequence[str] = (),
+    groups: Sequence[str] = (),
+) -> str:
     """
     Turn a uv.lock into a pylock.toml, offline, as uv itself reads it.
 
@@ -38,6 +45,8 @@ def export_lock(files: Mapping[str, bytes], folder: str, package: str | None) ->
             indexes that are folders, for which uv.lock has no hashes.
         folder: The folder of the uv.lock, as in *files*.
         package: The workspace member to export; ``None`` for the project beside the lock.
+        extras: Optional dependencies to take as well.
+        groups: Dependency groups to take as well.
 
     Returns:
         The text; the URL of a wheel in *files* is ``file:`` and its path from *folder*.
@@ -45,7 +54,10 @@ def export_lock(files: Mapping[str, bytes], folder: str, package: str | None) ->
     Raises:
         UvError: If uv refuses.
     """
-    words = ["export", "--frozen", "--offline", "--no-dev", "--no-header", "--no-cache"]
+    words = ["export", "--frozen", "--offline", "--no-header", "--no-cache"]
+    # --no-dev wins over --group dev.
+    words += [] if "dev" in groups else ["--no-dev"]
+    words += [f"--extra={name}" for name in extras] + [f"--group={name}" for name in groups]
     words += ["--format", "pylock.toml", *(("--package", package) if package else ())]
     with tempfile.TemporaryDirectory(prefix="xmslurm-uv-") as place:
         _lay_out(Path(place), files)

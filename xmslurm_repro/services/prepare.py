@@ -28,6 +28,8 @@ class CodeRequest:
         start: The folder in which the command is to start; the work tree is found from it.
         base: The base image; ``None`` for the configured one.
         lock: Path of the lock file from *start*; ``None`` to look for one.
+        extras: Optional dependencies to install as well; ``None`` for the configured ones.
+        groups: Dependency groups to install as well; ``None`` for the configured ones.
         allow_unborn: Whether a repository without a commit will do.
         allow_no_repository: Whether a folder outside any repository will do.
     """
@@ -35,6 +37,8 @@ class CodeRequest:
     start: Path
     base: str | None = None
     lock: str | None = None
+    extras: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
     allow_unborn: bool = False
     allow_no_repository: bool = False
 
@@ -137,7 +141,15 @@ def _resolve_lock(
             f"no Python was found in the base image {base.reference}",
             hint="Make a base with Python by `xmslurm-repro base create`.",
         )
-    return tools.locks.resolve(tree, folder, lock_path=path, target=base.target)
+    defaults = tools.defaults
+    return tools.locks.resolve(
+        tree,
+        folder,
+        lock_path=path,
+        target=base.target,
+        extras=defaults.extras if request.extras is None else request.extras,
+        groups=defaults.groups if request.groups is None else request.groups,
+    )
 
 
 def build_image(tools: Tools, plan: Plan) -> Prepared:

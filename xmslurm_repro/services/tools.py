@@ -39,6 +39,8 @@ class Defaults:
 
     base: str | None = None
     lock: str | None = None
+    extras: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
 

@@ -64,6 +64,8 @@ async def open_tools(
             defaults=Defaults(
                 base=settings.base,
                 lock=settings.lock,
+                extras=settings.extras,
+                groups=settings.groups,
                 resources=settings.resources,
                 network=settings.network,
             ),
