@@ -298,3 +298,18 @@ def test_a_warm_job_starts_in_less_than_a_third_of_a_second(place: Place):
 
     # The first one unpacks. Others share this machine, so the best of the rest counts.
     assert min(seconds[1:]) < 0.3
+
+
+def test_accelerators_are_among_the_facts(place: Place, tmp_path: Path):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    (tools / "nvidia-smi").write_text(
+        "#!/bin/sh\nprintf 'Model A, GPU-1, 92\\nModel A, GPU-2, 92\\n'\n"
+    )
+    (tools / "nvidia-smi").chmod(0o755)
+    driven = with_path(place, f"{tools}:{os.environ['PATH']}")
+
+    facts = dict(outcome_of(driven.play(sh(driven, "true"))).facts)
+
+    assert ("2", "Model A, GPU-1, 92") == (facts["gpus"], facts["gpu_0"])
+    assert facts["gpu_1"] == "Model A, GPU-2, 92"

@@ -622,3 +622,26 @@ def test_a_lost_node_starts_a_second_attempt_elsewhere(place: Place, testbed: Te
 
     assert observation.state is RunState.COMPLETED
     assert observation.outcomes[-1].attempt.endswith(".1")
+
+
+@pytest.mark.parametrize("name", ["a state", "100%j", "50%", "it's, odd"])
+def test_a_state_folder_of_any_name_will_do(place: Place, name: str):
+    odd = f"{place.state_dir}/{name}"
+    there = replace(place, state_dir=odd, seen=Path(odd))
+    wanted = submission(place.image(), ["true"], ["true"], token=fresh_token())
+
+    assert {(RunState.COMPLETED, None)} == {(o.state, o.reason) for o in there.play(wanted)}
+    said = (there.seen / "submit" / wanted.token).glob("slurm-*_1.out")
+    assert [b""] == [path.read_bytes() for path in said]
+
+
+def test_more_tasks_than_slurm_takes_are_refused_with_the_limit_named(place: Place):
+    wanted = submission(place.image(), *[["true"]] * 1002, token=fresh_token())
+
+    async def scenario(cluster: ShellCluster) -> str:
+        await cluster.deliver(wanted.image, place.blobs, SilentProgress())
+        with pytest.raises(SubmitRefusedError) as caught:
+            await cluster.submit(wanted)
+        return caught.value.hint or ""
+
+    assert "MaxArraySize" in place.run(scenario)

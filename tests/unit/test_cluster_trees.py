@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_support import Files, layer_tar, with_parents
-from xmslurm_repro.cluster.program import bash_text
+from xmslurm_repro.cluster.program import compose
+from xmslurm_repro.cluster.script import JOB_FILES
 
 
 class Node:
@@ -31,7 +32,7 @@ class Node:
             xm_full_check=0
         """
         settled = "xm_settle() { :; }\n"
-        text = f"{bash_text('job')}\n{head}\n{settled}{program}"
+        text = f"{compose(*JOB_FILES)}\n{head}\n{settled}{program}"
         return subprocess.run(
             ["bash", "-c", text, "node", *arguments], capture_output=True, text=True, check=False
         )

@@ -6,12 +6,15 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Sequence
 
-from xmslurm_repro.cluster.program import bash_text
+from xmslurm_repro.cluster.program import compose
 from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
 from xmslurm_repro.cluster.words import assign_array
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.ports.cluster import Submission
+
+JOB_FILES = ("job", "job-end", "job-task", "job-trees", "job-node", "job-run")
+"""The bash files that a job is made of."""
 
 _DECOMPRESSORS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "tar": "cat"}
 
@@ -78,9 +81,7 @@ def render_script(
             "xm_build_command() {\n",
             assign_array("xm_command", runtime.command(job), indent="    "),
             "}\n\n",
-            bash_text(runtime.name),
-            "\n",
-            bash_text("job"),
+            compose(runtime.name, *JOB_FILES),
             "\nxm_main\n",
         )
     )

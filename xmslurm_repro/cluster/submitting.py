@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from xmslurm_repro.cluster.program import compose, readable_lines, run_program
@@ -94,7 +95,7 @@ class Submitter:
         await self._withdraw(payload.token)
         raise SubmitRefusedError(
             f"{self.scheduler.name} refused the job on {self.transport.description}",
-            hint=None if answer is Answer.REFUSED else "Launch again when it takes jobs.",
+            hint=_hint(answer, words),
             details=(*(line for line in _directives(payload.script)), *words),
         )
 
@@ -139,7 +140,9 @@ class Submitter:
         return answer, "", readable_lines(stderr)
 
     async def _withdraw(self, token: str) -> None:
-        await run_program(self.transport, compose("common", "withdraw"), self.state_dir, token)
+        # What Slurm said is more to the point than that the folder could not be removed.
+        with suppress(ConnectionLostError, ClusterError):
+            await run_program(self.transport, compose("common", "withdraw"), self.state_dir, token)
 
     async def find(self, tokens: Sequence[str]) -> dict[str, str]:
         """
@@ -165,6 +168,14 @@ class Submitter:
             )
         lines = (line.split() for line in done.stdout.decode().splitlines())
         return {words[0]: words[1] for words in lines if len(words) == 2}
+
+
+def _hint(answer: Answer, words: Sequence[str]) -> str | None:
+    if answer is Answer.WAIT:
+        return "Launch again when it takes jobs."
+    if any("Invalid job array specification" in line for line in words):
+        return "Launch fewer tasks at once: `scontrol show config` has the limit, MaxArraySize."
+    return None
 
 
 def _directives(script: bytes) -> tuple[str, ...]:

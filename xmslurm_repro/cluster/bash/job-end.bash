@@ -1,0 +1,70 @@
+# How an attempt ends, and what it leaves.
+
+# xm_write NAME: keep standard input as NAME in the attempt's folder, whole or not at all.
+xm_write() {
+    cat >"$xm_dir/.$1.new" && sync "$xm_dir/.$1.new" 2>/dev/null
+    mv -f "$xm_dir/.$1.new" "$xm_dir/$1"
+}
+
+# What stands in the outputs folder: records "<sha256> <size> <f or l> <path>" ended by NUL, in
+# order of their paths. A link's content is its target, as in git.
+xm_list_outputs() (
+    cd "$xm_dir/outputs" && mkdir -p "$xm_local/links" || exit 1
+    find . -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
+    find . -type f -printf '%P\0' >"$xm_local/files" || exit 1
+    xargs -0 -r stat --printf='%s f\0' -- <"$xm_local/files" >"$xm_local/kinds" || exit 1
+    xargs -0 -r sha256sum -z -- <"$xm_local/files" >"$xm_local/sums" || exit 1
+    number=0
+    while IFS= read -r -d '' path && IFS= read -r -d '' target; do
+        number=$((number + 1))
+        printf '%s' "$target" >"$xm_local/links/$number"
+        printf '%s\0' "$path" >>"$xm_local/files"
+        printf '%s l\0' "${#target}" >>"$xm_local/kinds"
+    done < <(find . -type l -printf '%P\0%l\0')
+    ((number == 0)) || (cd "$xm_local/links" && seq "$number" | xargs sha256sum -z --) >>"$xm_local/sums" || exit 1
+    cut -z -c -64 "$xm_local/sums" | paste -z -d ' ' - "$xm_local/kinds" "$xm_local/files" | sort -z -k4
+)
+
+# xm_finish STATE EXIT_CODE REASON: leave the record and end.
+xm_finish() {
+    local ended log outputs reason=${3//[[:cntrl:]]/ }
+    trap '' TERM INT HUP USR1 USR2
+    xm_now ended
+    [[ -n ${xm_facts_pid-} ]] && wait "$xm_facts_pid"
+    if [[ -n ${xm_local-} ]] && xm_list_outputs >"$xm_local/outputs"; then
+        xm_write outputs.sha256 <"$xm_local/outputs"
+    elif [[ -n ${xm_local-} ]]; then
+        set -- failed "$2" "$3"
+        reason="the outputs could not be read${reason:+; $reason}"
+    else
+        xm_write outputs.sha256 </dev/null
+    fi
+    [[ -e $xm_dir/log ]] || : >"$xm_dir/log"
+    log=$(sha256sum <"$xm_dir/log") outputs=$(sha256sum <"$xm_dir/outputs.sha256")
+    printf '%s\n' format=1 "state=$1" "exit_code=$2" "started_at=$xm_started" "ended_at=$ended" \
+        "image=${xm_attested-}" "log_sha256=${log%% *}" "outputs_sha256=${outputs%% *}" \
+        "reason=$reason" | xm_write end
+    [[ -n $reason ]] && xm_say "$1: $reason"
+    xm_clean
+    [[ $2 == 0 && $1 == completed ]] && exit 0
+    [[ -n $2 && $2 != 0 ]] && exit "$2"
+    exit 125
+}
+
+xm_clean() {
+    [[ -n ${xm_local-} ]] || return 0
+    rm -rf -- "$xm_local" 2>/dev/null || {
+        chmod -R u+rwX -- "$xm_local" 2>/dev/null
+        rm -rf -- "$xm_local"
+    }
+}
+
+# xm_refuse REASON: we were not given what the manifest says.
+xm_refuse() {
+    xm_settle
+    xm_finish refused '' "$1"
+}
+
+# Where every process of a job is signalled, a check may have failed because its tools were. Our
+# own signal then comes within this time, and a cancelled job is no refused one.
+xm_settle() { sleep 0.3; }

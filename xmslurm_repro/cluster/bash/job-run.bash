@@ -1,0 +1,116 @@
+# Running the container, and what may interrupt it.
+
+# Slurm signals every process of a job on some sites and only this shell on others. Why it does is
+# not in the signal; the controller knows.
+xm_on_signal() {
+    local shown= now
+    [[ -n ${xm_interrupted-} ]] && return
+    xm_interrupted=cancelled xm_why="the scheduler ended it (SIG$1)"
+    if [[ -n ${XM_DEADLINE-} ]]; then
+        printf -v now '%(%s)T' -1
+        ((now >= XM_DEADLINE)) && xm_interrupted=timeout xm_why='it reached its time limit'
+    elif [[ -n ${SLURM_JOB_ID-} ]]; then
+        shown=$(timeout 1 scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null)
+        xm_read_why "$shown"
+    fi
+    [[ -n ${xm_container-} ]] || xm_finish "$xm_interrupted" '' "$xm_why"
+    xm_forward "$1"
+}
+
+xm_seconds() {  # [days-]hours:minutes:seconds
+    local days=0 text=$1
+    [[ $text == *-* ]] && days=${text%%-*} text=${text#*-}
+    [[ $text =~ ^([0-9]+):([0-9]+):([0-9]+)$ ]] || { printf '%s' -1; return; }
+    printf '%s' $((10#$days * 86400 + 10#${BASH_REMATCH[1]} * 3600 + 10#${BASH_REMATCH[2]} * 60 + 10#${BASH_REMATCH[3]}))
+}
+
+xm_read_why() {
+    local word ran=-1 limit=-1 restarts=0
+    for word in $1; do
+        case $word in
+            RunTime=*) ran=$(xm_seconds "${word#*=}") ;;
+            TimeLimit=*) limit=$(xm_seconds "${word#*=}") ;;
+            Restarts=*) restarts=${word#*=} ;;
+            JobState=PREEMPTED*) restarts=999999 ;;
+            JobState=TIMEOUT*) limit=0 ran=0 ;;
+        esac
+    done
+    if ((restarts > ${SLURM_RESTART_COUNT:-0})); then
+        xm_interrupted=preempted xm_why='it was preempted or requeued'
+    elif ((limit >= 0 && ran >= limit)); then
+        xm_interrupted=timeout xm_why='it reached its time limit'
+    fi
+}
+
+xm_children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
+
+xm_oom_kills() {
+    local id controllers path file word count total=0
+    while IFS=: read -r id controllers path; do
+        for file in "/sys/fs/cgroup$path/memory.events" "/sys/fs/cgroup/memory$path/memory.oom_control"; do
+            [[ -r $file && ( -z $controllers || $controllers == *memory* ) ]] || continue
+            while read -r word count; do [[ $word == oom_kill ]] && total=$((total + count)); done <"$file"
+        done
+    done </proc/self/cgroup
+    printf '%s' "$total"
+}
+
+# Wait for the container; after a signal only as long as we were given.
+xm_wait() {
+    local left=$((xm_grace_seconds * 10))
+    wait "$xm_container"
+    while kill -0 "$xm_container" 2>/dev/null; do
+        if [[ -n ${xm_interrupted-} ]]; then
+            ((left-- > 0)) || xm_kill
+            sleep 0.1
+        else
+            wait "$xm_container"
+        fi
+    done
+    wait "$xm_container"
+}
+
+xm_start() {
+    local code oom state=completed reason=
+    oom=$(xm_oom_kills)
+    ulimit -S -c 0
+    xm_build_command
+    # Job control, because without it the shell starts what goes to the background with SIGINT
+    # ignored, and that would reach the command.
+    set -m
+    "${xm_command[@]}" </dev/null >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 8>&- 9>&- &
+    xm_container=$!
+    set +m
+    xm_guard
+    xm_wait
+    code=$?
+    xm_unguard
+    if [[ -n ${xm_interrupted-} ]]; then
+        xm_finish "$xm_interrupted" "$code" "$xm_why"
+    fi
+    if ! xm_has_started "$code"; then
+        xm_finish failed '' "$xm_runtime could not start the command: $(tail -n 1 "$xm_dir/log" | head -c 500)"
+    fi
+    ((code != 0)) && state=failed
+    ((code > 128 && code < 193)) && reason="the command was killed by signal $((code - 128))"
+    if ((code != 0)) && (($(xm_oom_kills) > oom)); then
+        state=out-of-memory reason='it used more memory than it asked for'
+    fi
+    xm_finish "$state" "$code" "$reason"
+}
+
+xm_main() {
+    xm_identify
+    xm_now xm_started
+    xm_claim || { xm_say "nothing can be written to $xm_run_dir"; exit 125; }
+    mkdir "$xm_dir" && mkdir "$xm_dir/outputs" || { xm_say "the attempt $xm_dir cannot begin"; exit 125; }
+    trap 'xm_on_signal TERM' TERM
+    trap 'xm_on_signal INT' INT
+    xm_make_folders
+    (trap '' TERM INT; exec 8>&-; xm_facts; xm_sweep) &
+    xm_facts_pid=$!
+    xm_read_task
+    xm_prepare
+    [[ -n ${xm_interrupted-} ]] && xm_finish "$xm_interrupted" '' "$xm_why"
+    xm_start
+}
