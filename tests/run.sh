@@ -19,6 +19,8 @@ packages=(
   # images: a base, a registry, the runtimes that take them
   mmdebstrap docker-registry apache2-utils skopeo umoci
   bubblewrap charliecloud docker.io podman runc uidmap
+  # a judge of reproducible builds
+  diffoscope-minimal
   # peers that we compare ourselves with
   b3sum git openssl rsync zstd
   # for uv

@@ -1,5 +1,7 @@
 """Build one fixed image and print its digests: ``build_image.py FOLDER forwards|backwards [UID]``.
 
+``forwards+projects`` and ``backwards+projects`` put local projects on top.
+
 A program of its own, so that a test can run it under another user, umask, locale and so on. Its
 wheels are kept as files beside it, because zlib's bytes are its own business.
 """
@@ -27,6 +29,7 @@ from xmslurm_repro.model.image import (
     Recipe,
 )
 from xmslurm_repro.model.lock import Artifact, Target
+from xmslurm_repro.model.project import EntryPoint, Project
 from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.store.layout import DiskBlobStore
 
@@ -46,7 +49,23 @@ FILES: dict[str | bytes, bytes] = {
 }
 
 
-def build(folder: Path, *, backwards: bool) -> dict[str, object]:
+PROJECTS = (
+    Project(
+        name="My.Lab",
+        version="1.0b0",
+        sources=("src",),
+        entry_points=(
+            EntryPoint(group="console_scripts", name="größe", value="pkg.größe:main"),
+            EntryPoint(group="lab.plugins", name="one", value="pkg.größe"),
+        ),
+    ),
+    Project(name="deep", version="0+unknown", sources=("deep/deep", "data")),
+)
+
+
+def build(
+    folder: Path, *, backwards: bool, projects: tuple[Project, ...] = ()
+) -> dict[str, object]:
     """Build the image below *folder*; backwards, everything is given in reverse order."""
     blobs = DiskBlobStore(folder / "oci")
 
@@ -100,7 +119,7 @@ def build(folder: Path, *, backwards: bool) -> dict[str, object]:
     ]
     items = list(FILES.items())
     if backwards:
-        artifacts, items = artifacts[::-1], items[::-1]
+        artifacts, items, projects = artifacts[::-1], items[::-1], projects[::-1]
     tree = DictTree(dict(items))
     recipe = Recipe(
         layout=LAYOUT,
@@ -109,6 +128,7 @@ def build(folder: Path, *, backwards: bool) -> dict[str, object]:
         target=target,
         artifacts=tuple(artifacts),
         snapshot=tree.root,
+        projects=projects,
     )
     image = Builder(blobs, folder / "cache").build(recipe, base, tree, SilentProgress())
     return {
@@ -127,4 +147,7 @@ if __name__ == "__main__":
         os.setgroups([])
         os.setgid(int(sys.argv[3]))
         os.setuid(int(sys.argv[3]))
-    print(readable_json(build(Path(sys.argv[1]), backwards=sys.argv[2] == "backwards")))
+    order, _, more = sys.argv[2].partition("+")
+    chosen = PROJECTS if more == "projects" else ()
+    made = build(Path(sys.argv[1]), backwards=order == "backwards", projects=chosen)
+    print(readable_json(made))

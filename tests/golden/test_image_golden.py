@@ -35,6 +35,11 @@ def test_the_digests_of_an_image_are_fixed_for_ever(tmp_path, golden):
     golden("image/digests.json", built(tmp_path))
 
 
+def test_the_digests_of_an_image_with_projects_are_fixed_for_ever(tmp_path, golden):
+    golden("image/projects.json", built(tmp_path / "a", "forwards+projects"))
+    golden("image/projects.json", built(tmp_path / "b", "backwards+projects"))
+
+
 @pytest.mark.parametrize(
     "change",
     [
