@@ -258,3 +258,10 @@ class RunFailedError(ReproError):
 
     code = "run-failed"
     exit_status = 1
+
+
+class NotSupportedError(ReproError):
+    """What is asked for has a name here, and cannot be done: not yet, or on purpose."""
+
+    code = "not-supported"
+    exit_status = 29

@@ -19,7 +19,9 @@ from xmslurm_repro.services.submit import Batch, submit
 HASHES = {"same": "a", "other": "b"}
 
 
-def launched(tools, cluster, *, files=None, commands=(("train",),), outputs="same", env=None):
+def launched(
+    tools, cluster, *, files=None, commands=(("train",),), outputs="same", env=None, options=()
+):
     """Launch and let every run end; return the experiment's id."""
     prepared = make_prepared(tools, files or {"train.py": b"lr = 1\n"})
     units = [
@@ -38,7 +40,7 @@ def launched(tools, cluster, *, files=None, commands=(("train",),), outputs="sam
     ]
     experiment = tools.record.new_experiment(title="t", created_at=tools.now())
     runs = add_units(tools, experiment, prepared, units)
-    batch = Batch(experiment_id=experiment, runs=tuple(runs), cluster="alpha")
+    batch = Batch(experiment_id=experiment, runs=tuple(runs), cluster="alpha", options=options)
     for receipt in asyncio.run(submit(tools, batch)):
         cluster.end(
             receipt.run_id,
@@ -79,6 +81,18 @@ def test_a_replayed_job_sees_the_number_of_what_it_repeats():
     replayed(tools, cluster, 2)
 
     assert dict(cluster.submissions[-1].tasks[0].run_env)["XMSLURM_EXPERIMENT_ID"] == "1"
+
+
+def test_a_replay_waits_for_no_job_and_no_time_that_the_original_waited_for():
+    tools, cluster = make_world()
+    when = {"begin": "16:00", "deadline": "2026-01-01", "dependency": "afterok:1"}
+    options = {**when, "kill-on-invalid-dep": "yes", "partition": "gpu"}
+    launched(tools, cluster, options=tuple(sorted(options.items())))
+
+    replayed(tools, cluster, 1)
+
+    assert cluster.submissions[0].options == tuple(sorted(options.items()))
+    assert cluster.submissions[1].options == (("partition", "gpu"),)
 
 
 def test_equal_outputs_give_r3():

@@ -12,7 +12,7 @@ from xmanager import xm
 import xmslurm_repro.xm as xm_slurm
 from tests.support.world import SteppingClock, make_prepared, make_world
 from xmslurm_repro.config import ClusterSettings
-from xmslurm_repro.errors import ConnectionLostError, SubmitRefusedError
+from xmslurm_repro.errors import ConnectionLostError, NotSupportedError, SubmitRefusedError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.services.lookup import read_manifest, read_unit
 from xmslurm_repro.xm.executables import PackagedImage
@@ -606,10 +606,10 @@ def test_the_connection_is_open_once_and_closed_with_the_block(world):
 
 def test_groups_and_auxiliary_units_are_refused_clearly(world):
     group = xm.JobGroup(a=world.job(), b=world.job())
-    with pytest.raises(ArgumentError, match="group of 2 jobs"), world.create() as experiment:
+    with pytest.raises(NotSupportedError, match="group of 2 jobs"), world.create() as experiment:
         experiment.add(group)
     with (
-        pytest.raises(ArgumentError, match="auxiliary units"),
+        pytest.raises(NotSupportedError, match="auxiliary units"),
         world.create() as experiment,
     ):
         experiment.add(world.job(), role=xm.AuxiliaryUnitRole(termination_delay_secs=1))

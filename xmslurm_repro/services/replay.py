@@ -18,6 +18,10 @@ from xmslurm_repro.services.submit import Batch, PlannedRun, submit
 from xmslurm_repro.services.tools import Tools
 
 
+_WHEN = frozenset({"begin", "deadline", "dependency", "kill-on-invalid-dep"})
+"""Options that said when a run was to start: times that have passed, and jobs that have ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replayed:
     """
@@ -106,7 +110,11 @@ def _shape(tools: Tools, run: RunRow, cluster: str | None) -> tuple[object, ...]
     """Runs of one shape that follow each other go into one array."""
     job = read_unit(tools.store, run.receipt.unit).jobs[0]
     where = cluster or run.receipt.cluster
-    return (job.image, job.workdir, job.resources, job.network, where, run.receipt.options)
+    return (job.image, job.workdir, job.resources, job.network, where, _options(run.receipt))
+
+
+def _options(receipt: Receipt) -> tuple[tuple[str, str], ...]:
+    return tuple(option for option in receipt.options if option[0] not in _WHEN)
 
 
 def _batch(experiment_id: int, runs: Sequence[RunRow], cluster: str | None) -> Batch:
@@ -123,7 +131,7 @@ def _batch(experiment_id: int, runs: Sequence[RunRow], cluster: str | None) -> B
         ),
         cluster=cluster or first.cluster,
         # Accounts and partitions of one cluster mean nothing to another.
-        options=first.options if cluster in {None, first.cluster} else (),
+        options=_options(first) if cluster in {None, first.cluster} else (),
         origin=first.origin,
         max_parallel_tasks=first.max_parallel_tasks,
     )

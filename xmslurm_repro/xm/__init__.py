@@ -8,7 +8,7 @@ A launch script written for ``xm_slurm`` imports this in its place::
 
 from __future__ import annotations
 
-from xmslurm_repro.xm.executables import DockerImage
+from xmslurm_repro.xm.executables import Dockerfile, DockerImage
 from xmslurm_repro.xm.executors import Slurm, SlurmSpec
 from xmslurm_repro.xm.experiment import SlurmExperiment
 from xmslurm_repro.xm.job_blocks import JobArgs
@@ -18,11 +18,19 @@ from xmslurm_repro.xm.opening import (
     get_current_work_unit,
     get_experiment,
 )
-from xmslurm_repro.xm.packageables import docker_image, python_container, uv_container
+from xmslurm_repro.xm.packageables import (
+    conda_container,
+    docker_container,
+    docker_image,
+    mamba_container,
+    python_container,
+    uv_container,
+)
 from xmslurm_repro.xm.resources import JobRequirements, ResourceQuantity, ResourceType, Topology
 
 __all__ = [
     "DockerImage",
+    "Dockerfile",
     "JobArgs",
     "JobRequirements",
     "ResourceQuantity",
@@ -31,11 +39,14 @@ __all__ = [
     "SlurmExperiment",
     "SlurmSpec",
     "Topology",
+    "conda_container",
     "create_experiment",
+    "docker_container",
     "docker_image",
     "get_current_experiment",
     "get_current_work_unit",
     "get_experiment",
+    "mamba_container",
     "python_container",
     "uv_container",
 ]

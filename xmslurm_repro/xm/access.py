@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
 from xmslurm_repro.model.run import Receipt
 from xmslurm_repro.ports.record import RunRow
+from xmslurm_repro.services.logs import log
 from xmslurm_repro.services.observe import refresh, wait
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.xm.faults import ArgumentError
@@ -116,6 +117,17 @@ class Access:
             return row
 
         return await self.run(look)
+
+    async def logs(self, receipt: Receipt, *, follow: bool) -> AsyncIterator[bytes]:
+        """What a run's command printed; with *follow* until the run has ended."""
+        tools = self._tools
+        if tools is not None and self._loop is asyncio.get_running_loop():
+            async for chunk in log(tools, row_of(tools, receipt), follow=follow):
+                yield chunk
+            return
+        async with self.session.open_tools() as fresh:
+            async for chunk in log(fresh, row_of(fresh, receipt), follow=follow):
+                yield chunk
 
     async def cancel(self, receipt: Receipt) -> None:
         """Cancel a run's job, if it has one and has not ended."""

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent import futures
 from typing import Any
 
 from xmanager import xm
 
-from xmslurm_repro.xm.faults import ArgumentError
+from xmslurm_repro.errors import NotSupportedError
+from xmslurm_repro.xm.dependencies import SlurmJobDependency
+from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 from xmslurm_repro.xm.units import SlurmWorkUnit
+
+Turn = futures.Future[None]
+"""Done when what it stands for is submitted, or failed."""
 
 Submit = Callable[[Sequence[tuple[SlurmWorkUnit, xm.Job]]], Awaitable[None]]
 
@@ -74,3 +81,58 @@ def _answer(
         else:
             submitted.set_exception(error)
             submitted.exception()  # A generator that has ended does not ask any more.
+
+
+def trials_of(job: xm.JobType, args: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """
+    What the units of an array are given, one by one.
+
+    Raises:
+        ArgumentError: If there are none.
+        ArgumentTypeError: If they are no mappings, or the job is none that makes arrays.
+        NotSupportedError: If it is a group.
+    """
+    if isinstance(args, str) or not all(isinstance(trial, Mapping) for trial in args):
+        raise ArgumentTypeError("the arguments of an array must be mappings, one for each unit")
+    if isinstance(job, xm.JobGroup):
+        raise NotSupportedError(
+            "Slurm has no arrays of job groups", hint="Add a unit for each of these arguments."
+        )
+    if not isinstance(job, xm.Job) and not inspect.iscoroutinefunction(job):
+        raise ArgumentTypeError(f"an array is made of an xm.Job or an async function, not {job!r}")
+    if not args:
+        raise ArgumentError("an array without any arguments has no units")
+    return list(args)
+
+
+def each_dependency(
+    dependency: SlurmJobDependency | Sequence[SlurmJobDependency] | None, count: int
+) -> Sequence[SlurmJobDependency | None]:
+    """
+    What each of *count* units waits for: all for the same, or one for each.
+
+    Raises:
+        ArgumentError: If there are more or fewer of them than units.
+    """
+    if not isinstance(dependency, Sequence):
+        return [dependency] * count
+    if len(dependency) != count:
+        raise ArgumentError(
+            f"{len(dependency)} dependencies were given for {count} work units",
+            hint="Give one for all, or one for each.",
+        )
+    return dependency
+
+
+async def wait_for_turn(turn: tuple[Turn | None, Turn | None]) -> None:
+    """Wait until what was added before is submitted."""
+    before, _ = turn
+    if before is not None:
+        await asyncio.wrap_future(before)
+
+
+def end_turn(turn: tuple[Turn | None, Turn | None]) -> None:
+    """Let what was added after go on."""
+    _, own = turn
+    if own is not None:
+        own.set_result(None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from xmanager import xm
 
+from xmslurm_repro.image.registry_reference import Reference
+from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.services.prepare import Prepared
+from xmslurm_repro.xm.faults import ArgumentError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +48,38 @@ class DockerImage(xm.ExecutableSpec):  # type: ignore[misc]
 
     Attributes:
         image: Its reference; a tag is resolved to a digest when it is packaged.
+        workdir: Where the command starts; ``None`` for where the image says.
     """
 
     image: str
+    workdir: Path | None = None
 
     @property
     def name(self) -> str:
         """The last part of the reference, as a word."""
         return as_name(re.sub(r"[@:].*", "", self.image.rsplit("/", 1)[-1]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dockerfile(xm.ExecutableSpec):  # type: ignore[misc]
+    """
+    A Dockerfile. It can be named and not packaged: what it makes depends on the day and on the
+    network. Build it once and give its image to `docker_image`.
+    """
+
+    dockerfile: Path
+    context: Path
+    target: str | None = None
+    ssh: Sequence[str] = field(default_factory=list)
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    cache_from: Sequence[str] = field(default_factory=list)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    platforms: Sequence[str] = field(default_factory=lambda: ["linux/amd64"])
+
+    @property
+    def name(self) -> str:
+        """The context's name, as a word."""
+        return as_name(Path(self.context).name)
 
 
 class PackagedImage(xm.Executable):  # type: ignore[misc]
@@ -89,3 +116,90 @@ class PackagedImage(xm.Executable):  # type: ignore[misc]
 def as_name(text: str) -> str:
     """*text* as a word that jobs and files can be called by."""
     return re.sub(r"\W+", "_", text).strip("_") or "job"
+
+
+RemoteImage = PackagedImage
+"""What ``xm_slurm`` calls what packaging returns."""
+
+
+class RemoteRepositoryCredentials(NamedTuple):
+    """A user name and a password. Registries are given those of the usual credentials files."""
+
+    username: str
+    password: str
+
+
+class ImageURI:
+    """
+    A reference to an image, read by Docker's rules: ``python:3.11`` is
+    ``docker.io/library/python:3.11``.
+    """
+
+    def __init__(self, image: str) -> None:
+        """
+        Read *image*.
+
+        Raises:
+            ArgumentError: If it is no reference.
+        """
+        self.scheme = "docker" if image.startswith("docker://") else None
+        try:
+            self._reference = Reference.parse(image)
+        except ValueError as error:
+            raise ArgumentError(str(error)) from error
+
+    @property
+    def domain(self) -> str:
+        """The registry's host, with its port where it has one."""
+        return self._reference.registry
+
+    @property
+    def path(self) -> str:
+        """The repository in the registry."""
+        return self._reference.repository
+
+    @property
+    def tag(self) -> str | None:
+        """The tag, if there is one."""
+        return self._reference.tag
+
+    @property
+    def digest(self) -> str | None:
+        """The digest, if there is one."""
+        return str(self._reference.digest) if self._reference.digest else None
+
+    @property
+    def locator(self) -> str:
+        """The whole but for the scheme; where there is a digest, without the tag."""
+        has_digest = self._reference.digest is not None
+        return str(replace(self._reference, tag=None) if has_digest else self._reference)
+
+    @property
+    def url(self) -> str:
+        """The locator, after the scheme where there is one."""
+        return f"{self.scheme}://{self.locator}" if self.scheme else self.locator
+
+    @property
+    def origin(self) -> str:
+        """Registry and repository."""
+        return f"{self.domain}/{self.path}"
+
+    def with_tag(self, tag: str) -> ImageURI:
+        """The same repository at a tag."""
+        return ImageURI(str(replace(self._reference, tag=tag, digest=None)))
+
+    def with_digest(self, digest: str) -> ImageURI:
+        """The same repository at a digest."""
+        return ImageURI(str(replace(self._reference, digest=Digest.parse(digest))))
+
+    def __str__(self) -> str:
+        """The URL."""
+        return self.url
+
+    def __eq__(self, other: object) -> bool:
+        """Whether both are the same, however they were written."""
+        return isinstance(other, ImageURI) and self.url == other.url
+
+    def __hash__(self) -> int:
+        """By the URL."""
+        return hash(self.url)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import signal
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from xmanager import xm
 
+from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.model.work import Network
+from xmslurm_repro.xm.accelerators import ResourceType
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 from xmslurm_repro.xm.resources import JobRequirements
+
+ResourceBindType: TypeAlias = ResourceType
+"""What can be bound besides resources by their own name: GPUs and memory."""
 
 _NICE_LIMIT = 2147483645
 """sbatch(1), ``--nice``."""
@@ -40,15 +47,27 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         nodes: Over how many nodes.
         network: ``"none"`` or ``"host"``; ``None`` for the default.
         max_parallel_tasks: How many tasks of an array may run at once.
-        kill_on_invalid_dependencies: Whether a job whose ``dependency`` can never come true is
+        bind: How tasks are bound to resources: ``--gpu-bind``, ``--mem-bind`` and
+            ``--tres-bind``; ``None`` for none.
+        bind_flag: ``--gres-flags``.
+        kill_on_invalid_dependencies: Whether a job whose dependency can never come true is
             cancelled.
+        timeout_signal: Must be ``SIGTERM``: the command gets no other.
+        timeout_signal_grace_period: How long before its time limit the job is ended, so that the
+            command may save what it has; ``None`` for the time that Slurm gives at the limit
+            (slurm.conf(5), ``KillWait``).
         requeue: Whether Slurm may start the job again when a node fails or it is preempted.
+        requeue_on_exit_code: Must be ``None``: a command that fails has failed.
+        requeue_on_timeout: Must be false: a job that reaches its limit has ended.
+        requeue_max_attempts: 0 is the same as no requeue; ``None`` leaves it to Slurm.
         options: Any further options of ``sbatch`` by their long names without dashes; ``True``
             is a flag. They win over the rest.
     """
 
     requirements: JobRequirements = field(default_factory=JobRequirements)
     time: dt.timedelta | None = None
+    bind: Mapping[ResourceBindType | str, str | None] | None = None
+    bind_flag: str | None = None
 
     account: str | None = None
     partition: str | None = None
@@ -70,7 +89,12 @@ class Slurm(xm.Executor):  # type: ignore[misc]
     mail_user: str | None = None
 
     kill_on_invalid_dependencies: bool = True
+    timeout_signal: signal.Signals = signal.SIGTERM
+    timeout_signal_grace_period: dt.timedelta | None = None
     requeue: bool = True
+    requeue_on_exit_code: int | None = None
+    requeue_on_timeout: bool = False
+    requeue_max_attempts: int | None = None
     max_parallel_tasks: int | None = None
     network: str | None = None
     options: Mapping[str, str | int | bool] = field(default_factory=dict)
@@ -82,6 +106,7 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         Raises:
             ArgumentTypeError: If one is of the wrong type.
             ArgumentError: If one is out of range, or two contradict each other.
+            NotSupportedError: If one asks for what jobs cannot do.
         """
         if not isinstance(self.requirements, JobRequirements):
             raise ArgumentTypeError(
@@ -105,6 +130,9 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         if self.network is not None and self.network not in {known.value for known in Network}:
             raise ArgumentError(f'network must be "none" or "host", not {self.network!r}')
         self._check_options()
+        self._check_binding()
+        self._check_timeout()
+        self._check_requeue()
 
     def _check(self, name: str, kind: type) -> None:
         value = getattr(self, name)
@@ -144,6 +172,71 @@ class Slurm(xm.Executor):  # type: ignore[misc]
                     f"option {name} must be text, number or flag, not {value!r}"
                 )
 
+    def _check_binding(self) -> None:
+        for resource, value in (self.bind or {}).items():
+            known = resource in {ResourceType.GPU, ResourceType.MEMORY}
+            if not known and not isinstance(resource, str):
+                raise ArgumentTypeError(
+                    f"bind takes ResourceType.GPU, ResourceType.MEMORY or a name, not {resource!r}"
+                )
+            if value is not None and not isinstance(value, str):
+                raise ArgumentTypeError(f"bind takes text or None for {resource}, not {value!r}")
+
+    def _check_timeout(self) -> None:
+        grace = self.timeout_signal_grace_period
+        if not isinstance(self.timeout_signal, signal.Signals):
+            raise ArgumentTypeError(
+                f"timeout_signal must be a signal.Signals, not {self.timeout_signal!r}"
+            )
+        if grace is not None and not isinstance(grace, dt.timedelta):
+            raise ArgumentTypeError(
+                f"timeout_signal_grace_period must be a timedelta, not {grace!r}"
+            )
+        if self.timeout_signal is not signal.SIGTERM:
+            raise NotSupportedError(
+                f"jobs cannot be sent {self.timeout_signal.name} before their time limit",
+                hint="Leave timeout_signal out and let the program save its state on SIGTERM.",
+            )
+        # sbatch(1), ``--signal``: from 0 to 65535 seconds.
+        if grace is not None and not 0 < grace.total_seconds() <= 65535:
+            raise ArgumentError(
+                f"timeout_signal_grace_period must be from 1 to 65535 seconds, not {grace}"
+            )
+        if grace is not None and self.time is not None and grace >= self.time:
+            raise ArgumentError(
+                f"timeout_signal_grace_period {grace} leaves nothing of {self.time}"
+            )
+
+    def _check_requeue(self) -> None:
+        code = self.requeue_on_exit_code
+        if code is not None and (isinstance(code, bool) or not isinstance(code, int)):
+            raise ArgumentTypeError(f"requeue_on_exit_code must be a whole number, not {code!r}")
+        if code == 0:
+            raise ArgumentError("requeue_on_exit_code must not be 0, which means success")
+        for name, asked in (
+            ("requeue_on_exit_code", code is not None),
+            ("requeue_on_timeout", self.requeue_on_timeout),
+            ("requeue_max_attempts", self.requeue_max_attempts not in {None, 0}),
+        ):
+            if asked and self.is_requeued:
+                raise NotSupportedError(
+                    f"{name}={getattr(self, name)!r}: only Slurm itself starts jobs again, when a "
+                    "node fails or a job is preempted, and as often as that happens",
+                    hint=f"Leave {name} out, and add the unit again where it failed.",
+                )
+
+    @property
+    def is_requeued(self) -> bool:
+        """Whether Slurm may start the job again."""
+        return self.requeue and self.requeue_max_attempts != 0
+
+    @property
+    def requeue_timeout(self) -> dt.timedelta | None:
+        """How long the job runs before it is told to end; ``None`` without a time limit."""
+        if self.time is None:
+            return None
+        return self.time - (self.timeout_signal_grace_period or dt.timedelta())
+
     @classmethod
     def Spec(cls, tag: str | None = None) -> SlurmSpec:  # noqa: N802 (XManager's name)
         """Where images for this executor go."""
@@ -172,7 +265,12 @@ class Slurm(xm.Executor):  # type: ignore[misc]
             if getattr(self, name):
                 said[name] = ""
         if scheduler == "slurm":
-            said["requeue" if self.requeue else "no-requeue"] = ""
+            said["requeue" if self.is_requeued else "no-requeue"] = ""
+        said.update(self._binding())
+        if self.timeout_signal_grace_period is not None:
+            seconds = math.ceil(self.timeout_signal_grace_period.total_seconds())
+            # To the batch shell, which hands it on: the command is no step of its own.
+            said["signal"] = f"B:TERM@{seconds}"
         if "dependency" in self.options:
             said["kill-on-invalid-dep"] = "yes" if self.kill_on_invalid_dependencies else "no"
         for name, value in self.options.items():
@@ -181,6 +279,28 @@ class Slurm(xm.Executor):  # type: ignore[misc]
                 said[name] = "" if value is True else str(value)
         return tuple(sorted(said.items()))
 
+    def _binding(self) -> Mapping[str, str]:
+        said = {} if self.bind_flag is None else {"gres-flags": self.bind_flag}
+        named = []
+        for resource, value in (self.bind or {}).items():
+            if isinstance(resource, str):
+                named.append(f"gres/{resource}:{value or 'none'}")
+            else:
+                option = "gpu-bind" if resource is ResourceType.GPU else "mem-bind"
+                said[option] = value or "none"
+        if named:
+            said["tres-bind"] = "+".join(named)
+        return said
+
+    def batch_directives(self) -> list[str]:
+        """What ``sbatch`` is told beyond the resources, as its options."""
+        said = self.submit_options()
+        return [f"--{name}={value}" if value else f"--{name}" for name, value in said]
+
+    def step_directives(self) -> list[str]:
+        """Nothing: the command is no job step."""
+        return []
+
 
 _TEXT_OPTIONS = (
     "account", "partition", "qos", "constraint", "begin", "deadline", "licenses", "wckey",
@@ -188,12 +308,13 @@ _TEXT_OPTIONS = (
 )  # fmt: skip
 _NUMBER_OPTIONS = ("priority", "nice")
 _FLAG_OPTIONS = ("exclusive", "oversubscribe", "overcommit")
-_TEXTS = (*_TEXT_OPTIONS, "network")
-_FLAGS = (*_FLAG_OPTIONS, "kill_on_invalid_dependencies", "requeue")
+_TEXTS = (*_TEXT_OPTIONS, "network", "bind_flag")
+_FLAGS = (*_FLAG_OPTIONS, "kill_on_invalid_dependencies", "requeue", "requeue_on_timeout")
 _LISTS = ("reservation", "exclude", "mail_type")
 _NUMBERS: tuple[tuple[str, int, int | None], ...] = (
     ("priority", 0, None),
     ("nice", -_NICE_LIMIT, _NICE_LIMIT),
     ("nodes", 1, None),
     ("max_parallel_tasks", 1, None),
+    ("requeue_max_attempts", 0, None),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import threading
 from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from concurrent import futures
@@ -13,19 +12,25 @@ from typing import Any, ClassVar
 from xmanager import xm
 from xmanager.xm import async_packager, core
 
+from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.model.run import Receipt
 from xmslurm_repro.xm.access import Access
-from xmslurm_repro.xm.arrays import collect_jobs
+from xmslurm_repro.xm.arrays import (
+    Turn,
+    collect_jobs,
+    each_dependency,
+    end_turn,
+    trials_of,
+    wait_for_turn,
+)
+from xmslurm_repro.xm.dependencies import SlurmJobDependency
 from xmslurm_repro.xm.executables import PackagedImage
-from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 from xmslurm_repro.xm.job_blocks import JobArgs
 from xmslurm_repro.xm.metadata import ExperimentContext, Notes
 from xmslurm_repro.xm.packaging import package
 from xmslurm_repro.xm.session import Session, environment_session, run_apart
 from xmslurm_repro.xm.submission import Submitter
 from xmslurm_repro.xm.units import SlurmWorkUnit, reported
-
-_Turn = futures.Future[None]
 
 
 def _package_batch(packageables: Sequence[xm.Packageable]) -> list[PackagedImage]:
@@ -38,6 +43,14 @@ def _package_batch(packageables: Sequence[xm.Packageable]) -> list[PackagedImage
             return package(tools, packageables)
 
     return run_apart(apart)
+
+
+class WorkUnits(dict[int, SlurmWorkUnit]):
+    """Work units by their numbers. XManager has them as a property, ``xm_slurm`` as a method."""
+
+    def __call__(self) -> WorkUnits:
+        """Return the same, for scripts that call it."""
+        return self
 
 
 class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
@@ -60,7 +73,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         self._lock = threading.RLock()
         self._units: dict[int, SlurmWorkUnit] = {}
         self._next_number = 1
-        self._last_turn: _Turn | None = None
+        self._last_turn: Turn | None = None
         self._is_failing = False
         self._submitter = Submitter(self)
         self._context = ExperimentContext(
@@ -95,9 +108,9 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         return len(self._units)
 
     @property
-    def work_units(self) -> Mapping[int, SlurmWorkUnit]:
+    def work_units(self) -> WorkUnits:
         """Its work units by their numbers."""
-        return dict(self._units)
+        return WorkUnits(self._units)
 
     def add(
         self,
@@ -105,6 +118,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         args: JobArgs | Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
         *,
         role: xm.ExperimentUnitRole | None = None,
+        dependency: SlurmJobDependency | Sequence[SlurmJobDependency] | None = None,
         identity: str = "",
     ) -> asyncio.Future[Any]:
         """
@@ -115,6 +129,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
             args: What is added to the job's arguments and variables; keyword arguments of the
                 function. A sequence of them makes an array: one submission, a work unit for each.
             role: `xm.WorkUnitRole`.
+            dependency: What the job waits for; for an array also a sequence, one for each unit.
             identity: A name within the experiment. A unit of that name that was submitted
                 already, by whatever process, is returned as it is. Units of an array are called
                 ``<identity>_0`` and so on.
@@ -124,22 +139,30 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
 
         Raises:
             ArgumentError: If the experiment is not entered, or *args* make no sense.
+            NotSupportedError: For auxiliary units and groups of jobs.
         """
         self.access.demand()
         role = role if role is not None else xm.WorkUnitRole()
         if isinstance(job, xm.AuxiliaryUnitJob) or not isinstance(role, xm.WorkUnitRole):
-            raise ArgumentError("auxiliary units cannot be launched yet", hint="Add a work unit.")
+            raise NotSupportedError(
+                "auxiliary units cannot be launched yet", hint="Add it as a work unit."
+            )
         self._added_roles[type(role)] += 1
         body: Coroutine[Any, Any, Any]
         if isinstance(args, Sequence):
-            trials = _trials(job, args)
+            trials = trials_of(job, args)
+            dependencies = each_dependency(dependency, len(trials))
             units = [
                 self._unit(trial, role, f"{identity}_{index}" if identity else "")
                 for index, trial in enumerate(trials)
             ]
+            for each, awaited in zip(units, dependencies, strict=True):
+                each.wait_for(awaited)
             body = self._launch_array(units, job, trials, self._turn(job))
         else:
+            [awaited] = each_dependency(dependency, 1)
             unit = self._unit(args, role, identity)
+            unit.wait_for(awaited)
             body = self._launch_one(unit, job, args, self._turn(job))
         return reported(asyncio.wrap_future(self._create_task(body), loop=self._event_loop))
 
@@ -163,7 +186,7 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
             self._next_number += 1
             return unit
 
-    def _turn(self, job: xm.JobType) -> tuple[_Turn | None, _Turn | None]:
+    def _turn(self, job: xm.JobType) -> tuple[Turn | None, Turn | None]:
         """
         The turn to wait for and the one to end: jobs enter the manifest in the order in which
         they were added, so that the same script makes the same manifest. Generators may wait for
@@ -180,13 +203,13 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         unit: SlurmWorkUnit,
         job: xm.JobType,
         args: Mapping[str, Any] | None,
-        turn: tuple[_Turn | None, _Turn | None],
+        turn: tuple[Turn | None, Turn | None],
     ) -> SlurmWorkUnit:
         try:
-            await _wait_for_turn(turn)
+            await wait_for_turn(turn)
             await unit.add(job, args, identity=unit.identity)
         finally:
-            _end_turn(turn)
+            end_turn(turn)
         return unit
 
     async def _launch_array(
@@ -194,13 +217,13 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         units: Sequence[SlurmWorkUnit],
         job: xm.JobType,
         trials: Sequence[Mapping[str, Any]],
-        turn: tuple[_Turn | None, _Turn | None],
+        turn: tuple[Turn | None, Turn | None],
     ) -> list[SlurmWorkUnit]:
         try:
-            await _wait_for_turn(turn)
+            await wait_for_turn(turn)
             await collect_jobs(units, job, trials, self.submit_units)
         finally:
-            _end_turn(turn)
+            end_turn(turn)
         return list(units)
 
     async def submit_units(self, pairs: Sequence[tuple[SlurmWorkUnit, xm.Job]]) -> None:
@@ -337,18 +360,6 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         return f"<SlurmExperiment {self._id if self._id is not None else '(not begun)'}>"
 
 
-async def _wait_for_turn(turn: tuple[_Turn | None, _Turn | None]) -> None:
-    before, _ = turn
-    if before is not None:
-        await asyncio.wrap_future(before)
-
-
-def _end_turn(turn: tuple[_Turn | None, _Turn | None]) -> None:
-    _, own = turn
-    if own is not None:
-        own.set_result(None)
-
-
 def _note_failure(task: futures.Future[Any], failures: list[BaseException]) -> None:
     """Remember why a task failed; a unit and the experiment both report the same error."""
     if task.cancelled():
@@ -356,17 +367,3 @@ def _note_failure(task: futures.Future[Any], failures: list[BaseException]) -> N
     error = task.exception()
     if error is not None:
         failures.append(error)
-
-
-def _trials(job: xm.JobType, args: Sequence[Any]) -> list[Mapping[str, Any]]:
-    if isinstance(args, str) or not all(isinstance(trial, Mapping) for trial in args):
-        raise ArgumentTypeError("the arguments of an array must be mappings, one for each unit")
-    if isinstance(job, xm.JobGroup):
-        raise ArgumentError(
-            "Slurm has no arrays of job groups", hint="Add a unit for each of these arguments."
-        )
-    if not isinstance(job, xm.Job) and not inspect.iscoroutinefunction(job):
-        raise ArgumentTypeError(f"an array is made of an xm.Job or an async function, not {job!r}")
-    if not args:
-        raise ArgumentError("an array without any arguments has no units")
-    return list(args)

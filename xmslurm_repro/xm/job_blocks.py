@@ -50,3 +50,11 @@ def _shell_words(lines: Sequence[str]) -> tuple[str, ...]:
     if "$@" not in script:
         script += ' "$@"'
     return ("sh", "-e", "-c", script, "sh")
+
+
+def get_args_for_python_entrypoint(
+    entrypoint: xm.ModuleName | xm.CommandList,
+) -> xm.SequentialArgs:
+    """What follows ``python`` for an entrypoint of words: ``-m module``, or the words."""
+    words = entrypoint_words(entrypoint)
+    return xm.SequentialArgs.from_collection(words[1:])

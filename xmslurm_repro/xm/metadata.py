@@ -194,6 +194,33 @@ class ExperimentContext(xm.MetadataContext):  # type: ignore[misc]
         """Keep it in *notes*."""
         super().__init__(creator=getpass.getuser(), annotations=Annotations(notes, title))
         self.artifacts = Artifacts(notes)
+        self._notes = notes
+
+    @property
+    def graphviz_config(self) -> str | None:
+        """A picture of the experiment in DOT, if somebody set one."""
+        return self._notes.text("graphviz_config") or None
+
+    @graphviz_config.setter
+    def graphviz_config(self, config: str | None) -> None:
+        self._notes.set("graphviz_config", config or None)
+
+    @graphviz_config.deleter
+    def graphviz_config(self) -> None:
+        self._notes.set("graphviz_config", None)
+
+    @property
+    def python_config(self) -> str | None:
+        """The experiment's configuration as Python, if somebody set it."""
+        return self._notes.text("python_config") or None
+
+    @python_config.setter
+    def python_config(self, config: str | None) -> None:
+        self._notes.set("python_config", config or None)
+
+    @python_config.deleter
+    def python_config(self) -> None:
+        self._notes.set("python_config", None)
 
 
 class UnitContext(xm.MetadataContext):  # type: ignore[misc]

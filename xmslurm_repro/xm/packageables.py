@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn
 
 from xmanager import xm
 
+from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.xm.executables import DockerImage, PythonProject
 from xmslurm_repro.xm.executors import SlurmSpec
 from xmslurm_repro.xm.faults import ArgumentError
@@ -19,16 +20,18 @@ from xmslurm_repro.xm.scripts import find_project_root
 def docker_image(
     *,
     image: str,
+    workdir: Path | None = None,
     args: xm.UserArgs | None = None,
     env_vars: Mapping[str, Any] | None = None,
 ) -> xm.Packageable:
     """
-    An image that exists already, run as it is: its entrypoint, with these arguments.
+    An image that exists already, run as it is: its entrypoint, with these arguments, in *workdir*
+    or else where the image says.
 
     Its tag is resolved to a digest once, when it is packaged; every run gets that digest.
     """
     return xm.Packageable(
-        executable_spec=DockerImage(image=image),
+        executable_spec=DockerImage(image=image, workdir=workdir),
         executor_spec=SlurmSpec(),
         args=xm.SequentialArgs.from_collection(args),
         env_vars=dict(env_vars or {}),
@@ -43,6 +46,9 @@ def uv_container(  # noqa: PLR0913 (the reference's signature)
     base_image: str | None = None,
     extra_system_packages: Sequence[str] = (),
     extra_python_packages: Sequence[str] = (),
+    cache_from: str | Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    ssh: Sequence[str] | Literal[True] | None = None,
     args: xm.UserArgs | None = None,
     env_vars: Mapping[str, Any] | None = None,
     allow_no_repository: bool = False,
@@ -58,13 +64,19 @@ def uv_container(  # noqa: PLR0913 (the reference's signature)
             Python filled in; ``None`` for the configured one.
         extra_system_packages: Must be empty: they belong into the base image.
         extra_python_packages: Must be empty: they belong into the lock.
+        cache_from: Without effect: every layer is kept, and is named by what is in it.
+        labels: Must be empty: an image of ours holds nothing but what decides a run.
+        ssh: Must be empty: nothing is fetched over SSH.
         args: Arguments of every job.
         env_vars: Variables of every job.
         allow_no_repository: Whether the project may be outside any git repository.
 
     Raises:
-        ArgumentError: If a file is missing, or packages are asked for beside the lock.
+        ArgumentError: If a file is missing.
+        NotSupportedError: If packages are asked for beside the lock, labels, or SSH.
     """
+    del cache_from
+    _refuse_build_options("uv_container", labels, ssh)
     folder = _folder(context)
     _demand(folder / "pyproject.toml", folder / "uv.lock")
     _refuse_extras(extra_system_packages, extra_python_packages)
@@ -91,6 +103,9 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
     base_image: str | None = None,
     extra_system_packages: Sequence[str] = (),
     extra_python_packages: Sequence[str] = (),
+    cache_from: str | Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    ssh: Sequence[str] | Literal[True] | None = None,
     args: xm.UserArgs | None = None,
     env_vars: Mapping[str, Any] | None = None,
     allow_no_repository: bool = False,
@@ -106,14 +121,19 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
         base_image: As for `uv_container`.
         extra_system_packages: Must be empty: they belong into the base image.
         extra_python_packages: Must be empty: they belong into the requirements.
+        cache_from: Without effect, as for `uv_container`.
+        labels: Must be empty.
+        ssh: Must be empty.
         args: Arguments of every job.
         env_vars: Variables of every job.
         allow_no_repository: Whether the project may be outside any git repository.
 
     Raises:
-        ArgumentError: If the file is missing or outside the folder, or packages are asked for
-            beside it.
+        ArgumentError: If the file is missing or outside the folder.
+        NotSupportedError: If packages are asked for beside it, labels, or SSH.
     """
+    del cache_from
+    _refuse_build_options("python_container", labels, ssh)
     folder = _folder(context)
     file = (requirements or folder / "requirements.txt").resolve()
     _demand(file)
@@ -134,14 +154,99 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
     )
 
 
+def docker_container(  # noqa: PLR0913 (the reference's signature)
+    *,
+    executor_spec: xm.ExecutorSpec,
+    dockerfile: Path | None = None,
+    context: Path | None = None,
+    target: str | None = None,
+    ssh: Sequence[str] | Literal[True] | None = None,
+    build_args: Mapping[str, str] | None = None,
+    cache_from: str | Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    args: xm.UserArgs | None = None,
+    env_vars: Mapping[str, Any] | None = None,
+) -> xm.Packageable:
+    """
+    Refuse: what a Dockerfile makes depends on the day and on the network.
+
+    Raises:
+        NotSupportedError: Always, with what to do in its place.
+    """
+    del executor_spec, context, target, ssh, build_args, cache_from, labels, args, env_vars
+    refuse_dockerfile(str(dockerfile or "Dockerfile"))
+
+
+def refuse_dockerfile(file: str) -> NoReturn:
+    """
+    Say what to do in place of a Dockerfile.
+
+    Raises:
+        NotSupportedError: Always.
+    """
+    raise NotSupportedError(
+        f"images cannot be built from a Dockerfile: {file}",
+        hint="Build and push it once, then use docker_image(image=…), which pins it by its "
+        "digest; or make it the base_image of a uv_container, and only code and lock change.",
+    )
+
+
+def mamba_container(  # noqa: PLR0913 (the reference's signature)
+    *,
+    executor_spec: xm.ExecutorSpec,
+    entrypoint: xm.ModuleName | xm.CommandList,
+    context: Path | None = None,
+    environment: Path | None = None,
+    base_image: str | None = None,
+    cache_from: str | Sequence[str] | None = None,
+    labels: Mapping[str, str] | None = None,
+    ssh: Sequence[str] | Literal[True] | None = None,
+    args: xm.UserArgs | None = None,
+    env_vars: Mapping[str, Any] | None = None,
+) -> xm.Packageable:
+    """
+    Refuse: an ``environment.yml`` names no exact packages.
+
+    Raises:
+        NotSupportedError: Always, with what to do in its place.
+    """
+    del executor_spec, entrypoint, context, base_image, cache_from, labels, ssh, args, env_vars
+    raise NotSupportedError(
+        f"conda environments cannot be packaged: {environment or 'environment.yml'}",
+        hint="Put the environment into an image, pinned, and use it as base_image of a "
+        "uv_container, or as docker_image; or lock the packages with uv.",
+    )
+
+
+conda_container = mamba_container
+
+
+def _refuse_build_options(
+    function: str,
+    labels: Mapping[str, str] | None,
+    ssh: Sequence[str] | Literal[True] | None,
+) -> None:
+    if labels:
+        raise NotSupportedError(
+            f"{function} gives images no labels: {', '.join(sorted(labels))}",
+            hint="Say it in `experiment.context.annotations`: tags, a note.",
+        )
+    if ssh:
+        raise NotSupportedError(
+            f"{function} fetches nothing over SSH",
+            hint="Put private packages into the project, or into a wheelhouse that the "
+            "configuration names.",
+        )
+
+
 def _refuse_extras(system: Sequence[str], python: Sequence[str]) -> None:
     if system:
-        raise ArgumentError(
+        raise NotSupportedError(
             f"extra_system_packages asks for {', '.join(system)}, in whatever version there is",
             hint="Make a base image with them: `xmslurm-repro base create --package NAME`.",
         )
     if python:
-        raise ArgumentError(
+        raise NotSupportedError(
             f"extra_python_packages asks for {', '.join(python)}, past the lock",
             hint="Add them to the project's dependencies, so that the lock pins them.",
         )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from xmanager import xm
 
+from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.image import LAYOUT, BaseImage, Recipe
 from xmslurm_repro.model.reader import Reader
@@ -13,8 +15,8 @@ from xmslurm_repro.model.snapshot import Origin, Snapshot, encode_node
 from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_image, plan_image
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.xm.arguments import variables, words
-from xmslurm_repro.xm.executables import DockerImage, PackagedImage, PythonProject
-from xmslurm_repro.xm.faults import ArgumentTypeError
+from xmslurm_repro.xm.executables import Dockerfile, DockerImage, PackagedImage, PythonProject
+from xmslurm_repro.xm.packageables import refuse_dockerfile
 
 
 def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[PackagedImage]:
@@ -30,6 +32,7 @@ def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[Packag
         # Refuse wrong arguments now, not after the images of all the others were built.
         words(packageable.args)
         variables(packageable.env_vars)
+        _refuse_unknown(packageable.executable_spec)
     for packageable in packageables:
         spec = packageable.executable_spec
         if isinstance(spec, PythonProject):
@@ -37,16 +40,27 @@ def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[Packag
             if request not in prepared:
                 prepared[request] = build_image(tools, plan_image(tools, request))
             executables.append(_executable(packageable, prepared[request], spec.entrypoint, ()))
-        elif isinstance(spec, DockerImage | xm.Container):
-            reference = spec.image if isinstance(spec, DockerImage) else spec.image_path
-            given, entrypoint, default = _given_image(tools, reference)
-            executables.append(_executable(packageable, given, entrypoint, default))
         else:
-            raise ArgumentTypeError(
-                f"{type(spec).__name__} cannot be packaged here",
-                hint="Use uv_container, python_container or docker_image.",
+            reference, workdir = (
+                (spec.image, spec.workdir)
+                if isinstance(spec, DockerImage)
+                else (spec.image_path, None)
             )
+            given, entrypoint, default = _given_image(tools, reference, workdir)
+            executables.append(_executable(packageable, given, entrypoint, default))
     return executables
+
+
+def _refuse_unknown(spec: xm.ExecutableSpec) -> None:
+    if isinstance(spec, Dockerfile):
+        refuse_dockerfile(str(spec.dockerfile))
+    if isinstance(spec, xm.Dockerfile):
+        refuse_dockerfile(str(spec.dockerfile or spec.path))
+    if not isinstance(spec, PythonProject | DockerImage | xm.Container):
+        raise NotSupportedError(
+            f"{type(spec).__name__} cannot be packaged here",
+            hint="Use uv_container, python_container or docker_image.",
+        )
 
 
 def _request(spec: PythonProject) -> CodeRequest:
@@ -75,7 +89,9 @@ def _executable(
     )
 
 
-def _given_image(tools: Tools, reference: str) -> tuple[Prepared, tuple[str, ...], tuple[str, ...]]:
+def _given_image(
+    tools: Tools, reference: str, workdir: Path | None
+) -> tuple[Prepared, tuple[str, ...], tuple[str, ...]]:
     """The image as it is, with its entrypoint and the arguments that it has by default."""
     base = tools.bases.resolve(reference, progress=tools.progress)
     where = f"config of {reference}"
@@ -84,8 +100,9 @@ def _given_image(tools: Tools, reference: str) -> tuple[Prepared, tuple[str, ...
         found.texts() if config and (found := config.maybe(name)) else ()
         for name in ("Entrypoint", "Cmd")
     )
-    workdir = config.maybe("WorkingDir") if config else None
-    plan = _plan_without_code(tools, base, (workdir.text() if workdir else "") or "/")
+    default = config.maybe("WorkingDir") if config else None
+    place = str(workdir) if workdir is not None else default.text() if default else ""
+    plan = _plan_without_code(tools, base, place or "/")
     image = tools.builder.build(plan.recipe, base, None, tools.progress)
     # As a container engine does: the entrypoint always, the command only without arguments.
     return Prepared(plan=plan, image=image), entrypoint, command

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -11,73 +10,28 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from xmslurm_repro.model.work import Resources
+from xmslurm_repro.xm.accelerators import (
+    AcceleratorType,
+    FeatureType,
+    NVGPUAcceleratorType,
+    ResourceType,
+)
+from xmslurm_repro.xm.config import SlurmClusterConfig
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 
+__all__ = [
+    "AcceleratorType",
+    "FeatureType",
+    "InvalidTopologyError",
+    "JobRequirements",
+    "NVGPUAcceleratorType",
+    "ResourceKey",
+    "ResourceQuantity",
+    "ResourceType",
+    "Topology",
+]
+
 _MIB = 1 << 20
-
-
-class ResourceType(enum.Enum):
-    """
-    Kinds of resources. GPUs with a slice are MIG instances (NVIDIA's MIG user guide).
-
-    The value of a GPU is what it is called in ``gres`` where a cluster's ``gpu_types`` says
-    nothing else.
-    """
-
-    CPU = "cpu"
-    MEMORY = RAM = "memory"
-    EPHEMERAL_STORAGE = DISK = "disk"
-
-    GPU = "gpu"
-    RTX8000 = "rtx8000"
-    P4 = "p4"
-    P100 = P100_16GIB = "p100"
-    V100 = "v100"
-    V100_32GIB = "v100_32gb"
-
-    A100 = A100_40GIB = A100_7G_40GIB = "a100"
-    A100_1G_5GIB = A100_40GIB_1G_5GIB = "a100_1g.5gb"
-    A100_1G_10GIB = A100_40GIB_1G_10GIB = "a100_1g.10gb"
-    A100_2G_10GIB = A100_40GIB_2G_10GIB = "a100_2g.10gb"
-    A100_3G_20GIB = A100_40GIB_3G_20GIB = "a100_3g.20gb"
-    A100_4G_20GIB = A100_40GIB_4G_20GIB = "a100_4g.20gb"
-    A100_80GIB = A100_80GIB_7G_80GIB = "a100_80gb"
-    A100_80GIB_1G_10GIB = "a100_80gb_1g.10gb"
-    A100_80GIB_1G_20GIB = "a100_80gb_1g.20gb"
-    A100_80GIB_2G_20GIB = "a100_80gb_2g.20gb"
-    A100_80GIB_3G_40GIB = "a100_80gb_3g.40gb"
-    A100_80GIB_4G_40GIB = "a100_80gb_4g.40gb"
-
-    A5000 = "a5000"
-    A6000 = "a6000"
-
-    H100 = H100_80GIB = H100_80GIB_7G_80GIB = "h100"
-    H100_1G_10GIB = H100_80GIB_1G_10GIB = "h100_1g.10gb"
-    H100_1G_20GIB = H100_80GIB_1G_20GIB = "h100_1g.20gb"
-    H100_2G_20GIB = H100_80GIB_2G_20GIB = "h100_2g.20gb"
-    H100_3G_40GIB = H100_80GIB_3G_40GIB = "h100_3g.40gb"
-    H100_4G_40GIB = H100_80GIB_4G_40GIB = "h100_4g.40gb"
-
-    H200 = H200_141GIB = H200_141GIB_7G_141GIB = "h200"
-    H200_1G_18GIB = H200_141GIB_1G_18GIB = "h200_1g.18gb"
-    H200_1G_35GIB = H200_141GIB_1G_35GIB = "h200_1g.35gb"
-    H200_2G_35GIB = H200_141GIB_2G_35GIB = "h200_2g.35gb"
-    H200_3G_71GIB = H200_141GIB_3G_71GIB = "h200_3g.71gb"
-    H200_4G_71GIB = H200_141GIB_4G_71GIB = "h200_4g.71gb"
-
-    L40S = L40S_48GIB = "l40s"
-
-    B200 = B200_180GIB = B200_180GIB_7G_180GIB = "b200"
-    B200_1G_23GIB = B200_180GIB_1G_23GIB = "b200_1g.23gb"
-    B200_1G_45GIB = B200_180GIB_1G_45GIB = "b200_1g.45gb"
-    B200_2G_45GIB = B200_180GIB_2G_45GIB = "b200_2g.45gb"
-    B200_3G_90GIB = B200_180GIB_3G_90GIB = "b200_3g.90gb"
-    B200_4G_90GIB = B200_180GIB_4G_90GIB = "b200_4g.90gb"
-
-    @property
-    def is_accelerator(self) -> bool:
-        """Whether it is a GPU, or part of one."""
-        return self not in {ResourceType.CPU, ResourceType.MEMORY, ResourceType.DISK}
 
 
 class InvalidTopologyError(ArgumentError):
@@ -167,7 +121,7 @@ class JobRequirements:
         task_requirements: What was asked for, as given.
         replicas: How many copies of the command.
         location: Nodes, as ``sbatch --nodelist`` takes them.
-        cluster: By name; ``None`` for the default one.
+        cluster: By name, or as a value; ``None`` for the default one.
         accelerator: The GPU that was asked for.
         topology: How GPUs are spread, where that was said.
     """
@@ -178,7 +132,7 @@ class JobRequirements:
         *,
         replicas: int | None = None,
         location: str | Iterable[str] | None = None,
-        cluster: str | None = None,
+        cluster: str | SlurmClusterConfig | None = None,
         **kw_resources: ResourceQuantity,
     ) -> None:
         """
@@ -187,10 +141,11 @@ class JobRequirements:
         Raises:
             ArgumentError: If a quantity makes no sense, or something is said twice.
         """
-        if cluster is not None and not isinstance(cluster, str):
+        if cluster is not None and not isinstance(cluster, str | SlurmClusterConfig):
             raise ArgumentTypeError(
-                f"cluster must be the name of a configured cluster, not {cluster!r}",
-                hint="Describe it in xmslurm-repro.toml; `xmslurm-repro clusters list` shows all.",
+                f"cluster must be a configured cluster's name or a config.SlurmClusterConfig,"
+                f" not {cluster!r}",
+                hint="`xmslurm-repro clusters list` shows all that are configured.",
             )
         self.cluster = cluster
         self.location = (
@@ -202,6 +157,11 @@ class JobRequirements:
         for name, value in [*(resources or {}).items(), *kw_resources.items()]:
             self._ask(_resource(name), value)
         self.replicas = self._checked_replicas(replicas)
+
+    @property
+    def cluster_name(self) -> str | None:
+        """The cluster by its name; ``None`` for the default one."""
+        return self.cluster.name if isinstance(self.cluster, SlurmClusterConfig) else self.cluster
 
     def _ask(self, resource: ResourceKey, value: ResourceQuantity) -> None:
         if resource in self.task_requirements:
@@ -250,13 +210,14 @@ class JobRequirements:
             ArgumentError: If GPUs cannot be dealt evenly to the replicas.
         """
         said: dict[str, object] = {"replicas": self.replicas}
+        wanted = {**self._recommended(), **self.task_requirements}
         for resource, field in (
             (ResourceType.CPU, "cpus"),
             (ResourceType.MEMORY, "memory_mib"),
             (ResourceType.DISK, "disk_mib"),
         ):
-            if resource in self.task_requirements:
-                said[field] = _whole(resource, self.task_requirements[resource])
+            if resource in wanted:
+                said[field] = _whole(resource, wanted[resource])
         if self.accelerator is not None:
             said["gpus"] = self._gpus_per_replica()
             said["gpu_type"] = _gpu_type(self.accelerator, gpu_types)
@@ -266,6 +227,14 @@ class JobRequirements:
             said["nodes"] = nodes
         generic = {**dict(defaults.gres), **self._generic()}
         return replace(defaults, gres=tuple(sorted(generic.items())), **said)  # type: ignore[arg-type]
+
+    def _recommended(self) -> Mapping[ResourceKey, int | float]:
+        """What the cluster's description says goes with the GPUs of a replica."""
+        if self.accelerator is None or not isinstance(self.cluster, SlurmClusterConfig):
+            return {}
+        gpus = self._gpus_per_replica()
+        each = self.cluster.recommended(self.accelerator)
+        return {resource: amount * gpus for resource, amount in each.items()}
 
     def _gpus_per_replica(self) -> int:
         assert self.accelerator is not None  # noqa: S101 (asked by the caller)
@@ -302,7 +271,7 @@ class JobRequirements:
         self,
         replicas: int | None = None,
         location: str | Iterable[str] | None = None,
-        cluster: str | None = None,
+        cluster: str | SlurmClusterConfig | None = None,
         **kw_resources: ResourceQuantity,
     ) -> JobRequirements:
         """The same with some things said anew; another GPU takes the place of the one before."""
@@ -326,7 +295,7 @@ class JobRequirements:
         """As it would be written."""
         said = [f"{_name(name).lower()}={v!r}" for name, v in self.task_requirements.items()]
         said += [f"replicas={self.replicas}"] if self.replicas != 1 else []
-        said += [f"cluster={self.cluster!r}"] if self.cluster else []
+        said += [f"cluster={self.cluster_name!r}"] if self.cluster else []
         return f"JobRequirements({', '.join(said)})"
 
 

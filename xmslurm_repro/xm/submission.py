@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from absl import logging
 from xmanager import xm
 
+from xmslurm_repro.config import ClusterSettings
 from xmslurm_repro.errors import ReproError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.run import Receipt
@@ -22,9 +23,11 @@ from xmslurm_repro.services.submit import Batch, PlannedRun, settle, submit
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.xm.access import row_of
 from xmslurm_repro.xm.arguments import variables, words
+from xmslurm_repro.xm.config import SlurmClusterConfig, as_toml
 from xmslurm_repro.xm.executables import PackagedImage
 from xmslurm_repro.xm.executors import Slurm
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
+from xmslurm_repro.xm.prerequisites import Waiting, plan_waiting
 
 if TYPE_CHECKING:
     from xmslurm_repro.xm.experiment import SlurmExperiment
@@ -42,14 +45,18 @@ class Asked:
 
     Attributes:
         cluster: By name.
+        scheduler: Of that cluster: ``slurm`` or ``local``.
         options: What the cluster is told beyond the job.
+        kill_on_invalid_dependencies: What becomes of it when what it waits for can never be.
     """
 
     prepared: Prepared
     job: Job
     cluster: str
+    scheduler: str
     options: tuple[tuple[str, str], ...]
     max_parallel_tasks: int | None
+    kill_on_invalid_dependencies: bool
 
 
 def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
@@ -67,8 +74,11 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
         )
     if not isinstance(executor, Slurm):
         raise ArgumentTypeError(f"the executor must be a Slurm(…), not {executor!r}")
-    settings = session.cluster(executor.requirements.cluster)
-    site = tools.site(executor.requirements.cluster)
+    described = executor.requirements.cluster
+    if isinstance(described, SlurmClusterConfig):
+        _describe(session, described, job)
+    settings = session.cluster(executor.requirements.cluster_name)
+    site = tools.site(executor.requirements.cluster_name)
     resources = executor.requirements.to_resources(
         tools.defaults.resources,
         gpu_types=dict(settings.gpu_types),
@@ -78,6 +88,7 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
     network = Network(executor.network) if executor.network else tools.defaults.network
     env = {
         **dict(site.env),
+        **(_environment(described)),
         **variables(executable.env_vars),
         **variables(job.env_vars),
     }
@@ -85,9 +96,36 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
         prepared=executable.prepared,
         job=_job(job, executable, env, resources, network),
         cluster=site.cluster.name,
-        options=executor.submit_options(scheduler=settings.scheduler),
+        scheduler=settings.scheduler,
+        options=_options(executor, settings),
         max_parallel_tasks=executor.max_parallel_tasks,
+        kill_on_invalid_dependencies=executor.kill_on_invalid_dependencies,
     )
+
+
+def _describe(session: Session, described: SlurmClusterConfig, job: xm.Job) -> None:
+    """Make the cluster known, and let its description have a look at the job."""
+    settings = described.to_settings()
+    if session.describe(settings):
+        sys.stderr.write(
+            f"cluster {described.name} is known to this script only; for `status`, `logs` and "
+            f"`replay`, put this into a configuration file:\n\n{as_toml(settings)}\n"
+        )
+    if described.validate is not None:
+        described.validate(job)
+
+
+def _environment(described: str | SlurmClusterConfig | None) -> Mapping[str, str]:
+    if not isinstance(described, SlurmClusterConfig):
+        return {}
+    return variables(described.container_environment)
+
+
+def _options(executor: Slurm, settings: ClusterSettings) -> tuple[tuple[str, str], ...]:
+    described = executor.requirements.cluster
+    weak = dict(described.options()) if isinstance(described, SlurmClusterConfig) else {}
+    strong = executor.submit_options(scheduler=settings.scheduler)
+    return tuple(sorted({**weak, **dict(strong)}.items()))
 
 
 def _job(
@@ -128,6 +166,10 @@ def check_array(asked: Sequence[Asked]) -> None:
             ("cluster", {each.cluster for each in asked}),
             ("executor options", {each.options for each in asked}),
             ("max_parallel_tasks", {each.max_parallel_tasks for each in asked}),
+            (
+                "kill_on_invalid_dependencies",
+                {each.kill_on_invalid_dependencies for each in asked},
+            ),
         )
         if len(values) > 1
     ]
@@ -163,10 +205,22 @@ class Submitter:
             check_array([each for _, each in asked])
             await self._settle(tools)
             fresh = [(unit, each) for unit, each in asked if not _has_run(tools, unit)]
-            if fresh:
-                await self._submit(tools, fresh)
+        if not fresh:
+            return
+        # Others may submit while this one waits for what the local scheduler cannot wait for.
+        plan = await plan_waiting(
+            tools,
+            [unit.dependency for unit, _ in fresh],
+            cluster=fresh[0][1].cluster,
+            scheduler=fresh[0][1].scheduler,
+        )
+        async with self._lock:
+            for waiting in plan:
+                await self._submit(tools, fresh[waiting.tasks], waiting)
 
-    async def _submit(self, tools: Tools, fresh: Sequence[tuple[SlurmWorkUnit, Asked]]) -> None:
+    async def _submit(
+        self, tools: Tools, fresh: Sequence[tuple[SlurmWorkUnit, Asked]], waiting: Waiting
+    ) -> None:
         experiment_id, first = self._experiment.experiment_id, fresh[0][1]
         runs = _plan_runs(tools, experiment_id, fresh)
         for unit, _ in fresh:
@@ -176,7 +230,7 @@ class Submitter:
             experiment_id=experiment_id,
             runs=tuple(runs),
             cluster=first.cluster,
-            options=first.options,
+            options=_waiting_options(first, waiting),
             origin=first.prepared.plan.origin,
             max_parallel_tasks=first.max_parallel_tasks,
         )
@@ -205,6 +259,21 @@ class Submitter:
         self._is_settled = True
         for error in await settle(tools):
             logging.warning("%s", error.message)
+
+
+def _waiting_options(asked: Asked, waiting: Waiting) -> tuple[tuple[str, str], ...]:
+    if not waiting.option:
+        return asked.options
+    options = dict(asked.options)
+    if "dependency" in options:
+        raise ArgumentError(
+            f"a dependency is given twice: {options['dependency']} in the executor's options and "
+            f"{waiting.option} from the units it waits for",
+            hint="Leave it out of `options`.",
+        )
+    options["dependency"] = waiting.option
+    options["kill-on-invalid-dep"] = "yes" if asked.kill_on_invalid_dependencies else "no"
+    return tuple(sorted(options.items()))
 
 
 def _has_run(tools: Tools, unit: SlurmWorkUnit) -> bool:

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+import codecs
+import datetime as dt
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from xmanager import xm
 
-from xmslurm_repro.errors import ReproError
+from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import Receipt, RunState
-from xmslurm_repro.xm.faults import ArgumentError
+from xmslurm_repro.xm.access import row_of
+from xmslurm_repro.xm.dependencies import (
+    SlurmJobDependency,
+    SlurmJobDependencyAfter,
+    SlurmJobDependencyAfterAny,
+    SlurmJobDependencyAfterNotOK,
+    SlurmJobDependencyAfterOK,
+)
+from xmslurm_repro.xm.execution import SlurmHandle
+from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
 from xmslurm_repro.xm.metadata import Notes, UnitContext
 from xmslurm_repro.xm.status import SlurmWorkUnitStatus
 
@@ -26,6 +37,7 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
     Attributes:
         receipt: Of its newest run; ``None`` before it was submitted.
         was_begun: Whether the manifest may hold its job although it has no run.
+        dependency: What its job waits for.
     """
 
     experiment: SlurmExperiment
@@ -45,6 +57,7 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         self._number = number
         self.receipt: Receipt | None = None
         self.was_begun = False
+        self.dependency: SlurmJobDependency | None = None
         self._job_name: str | None = None
         self._slot: asyncio.Future[xm.Job] | None = None
         self._slot_submitted: asyncio.Future[None] | None = None
@@ -82,8 +95,31 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         """Take note of a run of this unit."""
         self.receipt, self._job_name = receipt, job_name
 
+    def wait_for(self, dependency: SlurmJobDependency | None) -> None:
+        """
+        Let the job wait for that too.
+
+        Raises:
+            ArgumentTypeError: If it is no dependency.
+            NoChainingException: If Slurm could not say both at once.
+        """
+        if dependency is None:
+            return
+        if not isinstance(dependency, SlurmJobDependency):
+            raise ArgumentTypeError(
+                f"{dependency!r} is no dependency",
+                hint="Write `unit.after_completed()`, or several of them joined by `&` or `|`.",
+            )
+        before = self.dependency
+        self.dependency = dependency if before is None else before & dependency
+
     def add(
-        self, job: xm.JobType, args: Mapping[str, Any] | None = None, *, identity: str = ""
+        self,
+        job: xm.JobType,
+        args: Mapping[str, Any] | None = None,
+        *,
+        dependency: SlurmJobDependency | None = None,
+        identity: str = "",
     ) -> asyncio.Future[None]:
         """
         Add the unit's job.
@@ -91,11 +127,13 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         Args:
             job: An `xm.Job`, or a function that adds one.
             args: What is added to the job's arguments and variables.
+            dependency: What it waits for, beside what the unit itself waits for.
             identity: Without effect: a unit has one job, and its own identity.
 
         Returns:
             A future that is done when the job was submitted.
         """
+        self.wait_for(dependency)
         return reported(super().add(job, args, identity=identity))
 
     def hold(self) -> tuple[asyncio.Future[xm.Job], asyncio.Future[None]]:
@@ -130,8 +168,9 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         self, job_config: xm.JobConfig, args_view: Mapping[str, Any], identity: str
     ) -> None:
         del args_view, identity
-        raise ArgumentError(
-            f"{type(job_config).__name__} cannot be launched here", hint="Add an xm.Job."
+        raise NotSupportedError(
+            f"{type(job_config).__name__} cannot be launched: it is no program",
+            hint="Add an xm.Job.",
         )
 
     async def _wait_until_complete(self) -> None:
@@ -169,6 +208,112 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         row = await self.experiment.access.look_at(self.receipt)
         return SlurmWorkUnitStatus(row.state, row.reason)
 
+    def handle(self) -> SlurmHandle:
+        """
+        The unit's job.
+
+        Raises:
+            ArgumentError: If none was submitted.
+        """
+        receipt, access = self.receipt, self.experiment.access
+        if receipt is not None and receipt.job_id is None:
+            begun = receipt
+            receipt = access.now(lambda tools: row_of(tools, begun)).receipt
+        if receipt is None or receipt.job_id is None:
+            raise ArgumentError(
+                f"work unit {self.name} has no job yet that another could wait for",
+                hint="Await what `experiment.add(…)` returned first.",
+            )
+        return SlurmHandle(
+            receipt=receipt,
+            job_id=receipt.job_id,
+            job_name=self._job_name or "main",
+            access=access,
+        )
+
+    def after_started(self, *, time: dt.timedelta | None = None) -> SlurmJobDependencyAfter:
+        """
+        Wait until the unit's job has started, and then as long as *time* says.
+
+        Raises:
+            ArgumentError: If it was not submitted.
+        """
+        return SlurmJobDependencyAfter([self.handle()], time=time)
+
+    def after_finished(self) -> SlurmJobDependencyAfterAny:
+        """
+        Wait until the unit's job has ended, in whatever way.
+
+        Raises:
+            ArgumentError: If it was not submitted.
+        """
+        return SlurmJobDependencyAfterAny([self.handle()])
+
+    def after_completed(self) -> SlurmJobDependencyAfterOK:
+        """
+        Wait until the unit's job has ended well.
+
+        Raises:
+            ArgumentError: If it was not submitted.
+        """
+        return SlurmJobDependencyAfterOK([self.handle()])
+
+    def after_failed(self) -> SlurmJobDependencyAfterNotOK:
+        """
+        Wait until the unit's job has ended badly.
+
+        Raises:
+            ArgumentError: If it was not submitted.
+        """
+        return SlurmJobDependencyAfterNotOK([self.handle()])
+
+    async def logs(
+        self,
+        *,
+        num_lines: int = 10,
+        block_size: int = 1024,
+        wait: bool = True,
+        follow: bool = False,
+        jobs: Sequence[str] | None = None,
+        raw: bool = True,
+    ) -> AsyncIterator[str]:
+        """
+        What the unit's job printed.
+
+        Args:
+            num_lines: How many of the last lines; with *follow* everything is shown.
+            block_size: Without effect, as *wait*: what is not there yet is not waited for.
+            wait: Without effect.
+            follow: Whether to go on until the job has ended.
+            jobs: Names of jobs; a unit has one.
+            raw: Must be true: nothing is coloured here.
+
+        Raises:
+            NotSupportedError: If *raw* is false.
+            ArgumentError: If nothing was submitted, or there is no job of such a name.
+        """
+        del block_size, wait
+        if not raw:
+            raise NotSupportedError(
+                "logs are given as they are, without colours",
+                hint="Leave out `raw`, or run `xmslurm-repro logs`.",
+            )
+        handle = self.handle()
+        unknown = sorted(set(jobs or ()) - {handle.job_name})
+        if unknown:
+            raise ArgumentError(f"work unit {self.name} has no job {', '.join(unknown)}")
+        decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
+        async for chunk in handle.logs(follow=follow):
+            piece = decoder.decode(chunk)
+            if follow and piece:
+                yield piece
+            text = "" if follow else text + piece
+        rest = text + decoder.decode(b"", final=True)
+        if not follow:
+            rest = "".join(rest.splitlines(keepends=True)[-num_lines:]) if num_lines else ""
+        if rest:
+            yield rest
+
     def stop(
         self,
         *,
@@ -196,7 +341,7 @@ def reported(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
 def _only_job(group: xm.JobGroup) -> xm.Job:
     jobs = list(group.jobs.values())
     if len(jobs) != 1 or not isinstance(jobs[0], xm.Job):
-        raise ArgumentError(
+        raise NotSupportedError(
             f"a group of {len(jobs)} jobs cannot be submitted yet",
             hint="Add each job as a work unit of its own.",
         )

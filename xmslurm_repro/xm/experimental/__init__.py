@@ -1,0 +1,1 @@
+"""What ``xm_slurm`` tries out."""
