@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.bench import report
+from tests.bench import report, snapshot
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError
 
@@ -25,7 +25,12 @@ def main() -> int:
     asked = _arguments()
     began_at, tables = report.now(), []
     with _folder(asked.folder) as folder:
-        bench = Bench(folder=folder, repetitions=asked.repetitions)
+        bench = Bench(
+            folder=folder,
+            repetitions=asked.repetitions,
+            sizes=tuple(asked.sizes),
+            scenarios=tuple(asked.scenarios),
+        )
         for part in asked.parts or PARTS:
             module = importlib.import_module(f"tests.bench.{part}")
             for table in module.run(bench):
@@ -46,6 +51,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, help="work here and leave it for the next time; else a fresh one"
     )
+    sizes = {"nargs": "*", "default": [], "choices": snapshot.SIZES}
+    parser.add_argument("--sizes", help="which work trees to take snapshots of; all", **sizes)
+    scenarios = {"nargs": "*", "default": [], "choices": snapshot.SCENARIOS}
+    parser.add_argument("--scenarios", help="what to take snapshots after; all", **scenarios)
     asked = parser.parse_args()
     unknown = sorted(set(asked.parts) - set(PARTS))
     if unknown:

@@ -18,10 +18,14 @@ class Bench:
     Attributes:
         folder: For whatever is made.
         repetitions: How many are counted.
+        sizes: Of the work trees to take snapshots of; none for all.
+        scenarios: What to take snapshots after; none for all.
     """
 
     folder: Path
     repetitions: int
+    sizes: tuple[str, ...] = ()
+    scenarios: tuple[str, ...] = ()
 
     @property
     def ours(self) -> str:

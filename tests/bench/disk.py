@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.bench.harness import BenchError
 
-_PACKAGES = {"b3sum": "b3sum", "zstd": "zstd", "git": "git", "rsync": "rsync"}
+_PACKAGES = {"b3sum": "b3sum", "zstd": "zstd", "git": "git", "rsync": "rsync", "borg": "borgbackup"}
 
 
 def need(*programs: str) -> None:

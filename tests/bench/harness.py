@@ -49,11 +49,13 @@ class Timing:
         seconds: Wall time.
         peak_rss_kib: Of the largest process among it and its children; ``None`` where it was no
             process of its own.
+        cpu_seconds: Of all its processes, in user code and in the kernel; ``None`` as above.
         parts: Seconds of the steps that it consists of, in their order.
     """
 
     seconds: float
     peak_rss_kib: int | None = None
+    cpu_seconds: float | None = None
     parts: Parts = field(default_factory=dict)
 
 
@@ -85,6 +87,8 @@ class Row:
     Attributes:
         ratio: The median, over the repetitions, of its time divided by the reference's time in
             the same repetition. ``None`` where there is no reference.
+        cpu_seconds: The median of its time on CPUs, ``None`` where it was not taken.
+        cpu_ratio: Like *ratio*, of that.
         parts: The median of each step; one that was not taken took 0.
         samples: Seconds of each repetition.
     """
@@ -96,6 +100,8 @@ class Row:
     peak_rss_kib: int | None
     parts: Parts
     samples: tuple[float, ...]
+    cpu_seconds: float | None = None
+    cpu_ratio: float | None = None
 
 
 def measure(
@@ -183,20 +189,29 @@ def run_command(command: Command, name: str) -> Timing:
         said = out.read_text(errors="replace")
         if spawned.returncode != 0:
             raise BenchError(f"{name}: cannot run {command.argv[0]}:\n{said[-2000:]}")
-        seconds, peak, code = report.read_text().split()
+        seconds, peak, code, cpu = report.read_text().split()
     if code != "0":
         raise BenchError(f"{name}: {command.argv} ended with {code}:\n{said[-2000:]}")
     parts = json.loads(said.splitlines()[-1]) if command.has_parts else {}
-    return Timing(seconds=float(seconds), peak_rss_kib=int(peak), parts=parts)
+    return Timing(
+        seconds=float(seconds), peak_rss_kib=int(peak), cpu_seconds=float(cpu), parts=parts
+    )
 
 
 def _row(name: str, timings: Sequence[Timing], reference: Sequence[Timing] | None) -> Row:
     samples = tuple(timing.seconds for timing in timings)
     peaks = [timing.peak_rss_kib for timing in timings if timing.peak_rss_kib is not None]
-    ratio = None
+    ratio = cpu_ratio = None
     if reference is not None:
-        pairs = zip(timings, reference, strict=True)
+        pairs = list(zip(timings, reference, strict=True))
         ratio = statistics.median(ours.seconds / theirs.seconds for ours, theirs in pairs)
+        cpu_ratios = [
+            ours.cpu_seconds / theirs.cpu_seconds
+            for ours, theirs in pairs
+            if ours.cpu_seconds is not None and theirs.cpu_seconds
+        ]
+        cpu_ratio = statistics.median(cpu_ratios) if cpu_ratios else None
+    cpu = [timing.cpu_seconds for timing in timings if timing.cpu_seconds is not None]
     return Row(
         name=name,
         median_seconds=statistics.median(samples),
@@ -208,4 +223,6 @@ def _row(name: str, timings: Sequence[Timing], reference: Sequence[Timing] | Non
             for part in dict.fromkeys(part for timing in timings for part in timing.parts)
         },
         samples=samples,
+        cpu_seconds=statistics.median(cpu) if cpu else None,
+        cpu_ratio=cpu_ratio,
     )

@@ -53,7 +53,10 @@ def render(table: Table) -> str:
     """Write a table as text, its columns under each other."""
     lines = [table.title, *([table.note] if table.note else [])]
     if table.rows:
-        cells = [("", "median", "minimum", "ratio", "peak RSS"), *map(_cells, table.rows)]
+        cells = [
+            ("", "median", "minimum", "ratio", "CPU", "ratio", "peak RSS"),
+            *map(_cells, table.rows),
+        ]
         head, *body = _aligned(cells)
         lines.append(f"  {head}")
         for text, row in zip(body, table.rows, strict=True):
@@ -109,7 +112,10 @@ def say_bytes(count: float) -> str:
 def _cells(row: Row) -> tuple[str, ...]:
     peak = "" if row.peak_rss_kib is None else f"{row.peak_rss_kib / 1024:.0f} MiB"
     ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
-    return (row.name, _seconds(row.median_seconds), _seconds(row.minimum_seconds), ratio, peak)
+    cpu = "" if row.cpu_seconds is None else _seconds(row.cpu_seconds)
+    cpu_ratio = "" if row.cpu_ratio is None else f"{row.cpu_ratio:.2f}"
+    times = _seconds(row.median_seconds), _seconds(row.minimum_seconds)
+    return (row.name, *times, ratio, cpu, cpu_ratio, peak)
 
 
 def _seconds(seconds: float) -> str:
@@ -133,6 +139,8 @@ def _table_json(table: Table) -> Json:
                 "median_seconds": row.median_seconds,
                 "minimum_seconds": row.minimum_seconds,
                 "ratio": row.ratio,
+                "cpu_seconds": row.cpu_seconds,
+                "cpu_ratio": row.cpu_ratio,
                 "peak_rss_kib": row.peak_rss_kib,
                 "parts": dict(row.parts),
                 "samples": list(row.samples),

@@ -1,33 +1,52 @@
-"""Capturing a work tree of 5,000 files, beside what people use for it."""
+"""Capturing work trees of three sizes, beside what people use for it."""
 
 from __future__ import annotations
 
 import os
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.bench import base
 from tests.bench.bench import Bench
 from tests.bench.disk import bytes_below, need, remove
-from tests.bench.harness import BenchError, Command, Contender, measure
+from tests.bench.harness import BenchError, Command, Contender, measure, run_command
 from tests.bench.report import Fact, Table, say_bytes
-from tests.bench.trees import WorkTree, make_work_tree
+from tests.bench.sized_trees import make_large, make_middle, make_small
+from tests.bench.trees import WorkTree
 
+SIZES: Mapping[str, Callable[[Path, Mapping[str, str]], WorkTree]] = {
+    "small": make_small,
+    "middle": make_middle,
+    "large": make_large,
+}
+SCENARIOS = ("first", "unchanged", "edit", "cold", "fifty")
+
+_EDITS = 50
 _REFERENCE = "git add -A, write-tree"
+_TAR_NAME = "tar, zstd -3, b3sum"
+_DROP_CACHES = Path("/proc/sys/vm/drop_caches")
 
 _GIT_ADD = """
 [ -e "$GIT_INDEX_FILE" ] || cp .git/index "$GIT_INDEX_FILE"
 git add --all && git write-tree
 """
-_GIT_ADD_ALL = "git add --all && git write-tree"
-_TAR = """
+_LIST = "git ls-files -z --cached --others --exclude-standard"
+_TAR = f"""
 set -o pipefail
-git ls-files -z --cached --others --exclude-standard |
+{_LIST} |
   tar --create --null --no-recursion --files-from=- |
   zstd -q -3 -T0 >"$ARCHIVE" && b3sum "$ARCHIVE"
 """
+_BORG_INIT = "borg init --encryption=none $STORE/repository"
+_BORG = f"""
+set -o pipefail
+{_LIST} | borg create --compression zstd,3 --paths-from-stdin --paths-delimiter '\\0' \
+  "$STORE/repository::$(date +%s%N)"
+"""
+_RESTIC_INIT = "restic init"
+_RESTIC = f"set -o pipefail; {_LIST} >$STORE/list; restic backup --files-from-raw $STORE/list"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,69 +57,104 @@ class Peer:
     Attributes:
         command: What runs.
         store: Its folder.
-        refill: What has to be in the folder for a first run.
+        init: A script that makes the store in the empty folder.
         names_tree: A file to which it writes what it captured, to be checked.
+        scenarios: Those in which it takes part.
     """
 
     name: str
     command: Command
     store: Path
-    refill: Callable[[], None] | None = None
+    init: str = ""
     names_tree: Path | None = None
+    scenarios: Sequence[str] = SCENARIOS
     grown: list[int] = field(default_factory=list)
 
     def empty(self) -> None:
         """Forget everything."""
         remove(self.store)
-        if self.refill is not None:
-            self.refill()
-        self.store.mkdir(parents=True, exist_ok=True)
+        self.store.mkdir(parents=True)
+        if self.init:
+            words = ["bash", "-ec", self.init]
+            subprocess.run(words, env=dict(self.command.env), check=True, capture_output=True)
 
 
-def run(bench: Bench) -> list[Table]:
-    """Measure the first capture, one of an unchanged tree, and one after a one-line edit."""
-    need("git", "tar", "zstd", "b3sum", "bash")
+def run(bench: Bench) -> Iterator[Table]:
+    """Measure the chosen scenarios on trees of the chosen sizes."""
+    need("git", "tar", "zstd", "b3sum", "bash", "borg", "restic")
+    for size in bench.sizes or SIZES:
+        yield from _of_size(bench, size)
+
+
+def _of_size(bench: Bench, size: str) -> Iterator[Table]:
     env = bench.env("snapshot")
-    tree = make_work_tree(bench.folder / "snapshot" / "tree", env)
-    peers = _peers(bench, tree, env)
-    captured = f"{tree.file_count} files, {say_bytes(tree.size_bytes)}"
-    first = _table(bench, peers, f"Snapshot of {captured}: first", setup=lambda peer: peer.empty())
-    unchanged = _table(
-        bench, peers, "Snapshot: again, unchanged", setup=lambda peer: None, must_change=False
-    )
-    edited = _edited(bench, peers, tree)
-    return [first, unchanged, edited]
+    folder = bench.folder / "snapshot"
+    bench.log(f"making the {size} tree …")
+    tree = SIZES[size](folder / "trees" / size, env)
+    peers = _peers(bench, tree, env, folder / "stores" / size)
+    for peer in peers:
+        peer.empty()
+    what = f"Snapshot, {size}, {tree.file_count} files, {say_bytes(tree.size_bytes)}"
+    repetitions = bench.repetitions * (3 if size == "small" else 1)
+    measures = {
+        "first": lambda: _table(
+            peers, f"{what}: first", repetitions, "first", setup=lambda peer: peer.empty()
+        ),
+        "unchanged": lambda: _table(peers, f"{what}: unchanged", repetitions, "unchanged"),
+        "edit": lambda: _edited(peers, tree, f"{what}: after a one-line edit", repetitions),
+        "cold": lambda: _table(
+            peers, f"{what}: unchanged, cold cache", min(3, repetitions), "cold", setup=_drop_caches
+        ),
+        "fifty": lambda: _fifty(peers, tree, f"{what}: {_EDITS} edits, one after the other"),
+    }
+    for scenario in SCENARIOS:
+        if scenario in (bench.scenarios or SCENARIOS):
+            yield measures[scenario]()
+    remove(folder / "stores" / size)
+
+
+def _drop_caches(_: Peer) -> None:
+    """Let nothing of any file be in memory. Needs root; slows down whatever else runs."""
+    os.sync()
+    _DROP_CACHES.write_text("3\n")
 
 
 def _table(
-    bench: Bench,
     peers: Sequence[Peer],
     title: str,
+    repetitions: int,
+    scenario: str,
     *,
-    setup: Callable[[Peer], None],
-    must_change: bool | None = None,
+    setup: Callable[[Peer], None] = lambda peer: None,
     after: Callable[[Peer], None] = lambda peer: None,
 ) -> Table:
     contenders = []
     for peer in peers:
+        if scenario not in peer.scenarios:
+            continue
         before: list[str] = []
+        is_again: list[bool] = []
 
         def prepare(peer: Peer = peer, before: list[str] = before) -> None:
             before[:] = [_named(peer)]
             setup(peer)
 
-        def check(peer: Peer = peer, before: list[str] = before) -> None:
+        def check(
+            peer: Peer = peer, before: list[str] = before, is_again: list[bool] = is_again
+        ) -> None:
             is_changed = _named(peer) != before[0]
-            if peer.names_tree and must_change is not None and is_changed != must_change:
+            # Before the warm-up there may have been an edit, or nothing.
+            if peer.names_tree and is_again and is_changed != (scenario == "edit"):
                 raise BenchError(f"{peer.name} captured {_named(peer)} after {before[0]}")
+            is_again.append(True)
             after(peer)
 
         contenders.append(Contender(name=peer.name, run=peer.command, setup=prepare, after=check))
-    rows = measure(contenders, repetitions=bench.repetitions, reference=_REFERENCE)
+    rows = measure(contenders, repetitions=repetitions, reference=_REFERENCE)
     return Table(title=title, rows=rows)
 
 
-def _edited(bench: Bench, peers: Sequence[Peer], tree: WorkTree) -> Table:
+def _edited(peers: Sequence[Peer], tree: WorkTree, title: str, repetitions: int) -> Table:
     held: dict[str, int] = {}
 
     def edit(peer: Peer) -> None:
@@ -110,25 +164,34 @@ def _edited(bench: Bench, peers: Sequence[Peer], tree: WorkTree) -> Table:
     def count(peer: Peer) -> None:
         peer.grown.append(bytes_below(peer.store) - held[peer.name])
 
-    table = _table(
-        bench,
-        peers,
-        "Snapshot: after a one-line edit",
-        setup=edit,
-        must_change=True,
-        after=count,
-    )
+    table = _table(peers, title, repetitions, "edit", setup=edit, after=count)
     facts = [
         Fact(
             name=f"store grows, {peer.name}",
             # An archive is written over the last one; to keep both costs one more of them.
             value=say_bytes(
-                held[peer.name] if "tar" in peer.name else statistics.median(peer.grown)
+                held[peer.name] if peer.name == _TAR_NAME else statistics.median(peer.grown)
             ),
         )
         for peer in peers
+        if peer.grown
     ]
     return Table(title=table.title, rows=table.rows, facts=tuple(facts))
+
+
+def _fifty(peers: Sequence[Peer], tree: WorkTree, title: str) -> Table:
+    facts = []
+    for peer in peers:
+        if "fifty" in peer.scenarios:
+            run_command(peer.command, peer.name)
+            before = bytes_below(peer.store)
+            for _ in range(_EDITS):
+                tree.edit()
+                run_command(peer.command, peer.name)
+            after = bytes_below(peer.store)
+            value = f"{say_bytes(before)} become {say_bytes(after)}"
+            facts.append(Fact(name=f"store, {peer.name}", value=value))
+    return Table(title=title, facts=tuple(facts))
 
 
 def _named(peer: Peer) -> str:
@@ -137,18 +200,35 @@ def _named(peer: Peer) -> str:
     return peer.names_tree.read_text()
 
 
-def _peers(bench: Bench, tree: WorkTree, env: Mapping[str, str]) -> list[Peer]:
-    stores = bench.folder / "snapshot" / "stores"
-    return [
-        _capture(bench, tree, env, stores / "capture"),
-        _dry_run(bench, tree, env, stores / "dry-run"),
-        _shell(_REFERENCE, _GIT_ADD, tree, env, stores / "git-add", alternates=True),
-        _shell("git add -A, all objects", _GIT_ADD_ALL, tree, env, stores / "git-all"),
-        _shell(
-            "git stash create", "git stash create", tree, env, stores / "stash", alternates=True
-        ),
-        _shell("tar, zstd -3, b3sum", _TAR, tree, env, stores / "tar"),
-    ]
+def _peers(bench: Bench, tree: WorkTree, env: Mapping[str, str], stores: Path) -> list[Peer]:
+    remove(stores)
+
+    def shell(name: str, script: str, **options: object) -> Peer:
+        return _shell(name, script, tree, env, stores / str(len(made)), **options)
+
+    made: list[Peer] = []
+    made.append(_capture(bench, tree, env, stores / "capture"))
+    if _has_command(bench, env):
+        made.append(_command(bench, tree, env, stores / "command"))
+    made.append(shell(_REFERENCE, _GIT_ADD, alternates=True))
+    made.append(
+        shell("git stash create", "git stash create", alternates=True, scenarios=_MANY_TIMES)
+    )
+    made.append(shell(_TAR_NAME, _TAR, scenarios=("first", *_MANY_TIMES, "cold")))
+    made.append(shell("borg", _BORG, init=_BORG_INIT))
+    made.append(shell("restic", _RESTIC, init=_RESTIC_INIT, scenarios=("first", *_MANY_TIMES)))
+    made.append(
+        Peer(
+            name="python -c pass",
+            command=Command(argv=(*bench.program("nothing.py"),), cwd=tree.path, env=env),
+            store=stores / "nothing",
+            scenarios=("unchanged",),
+        )
+    )
+    return made
+
+
+_MANY_TIMES = ("unchanged", "edit")
 
 
 def _capture(bench: Bench, tree: WorkTree, env: Mapping[str, str], store: Path) -> Peer:
@@ -163,15 +243,20 @@ def _capture(bench: Bench, tree: WorkTree, env: Mapping[str, str], store: Path) 
     )
 
 
-def _dry_run(bench: Bench, tree: WorkTree, env: Mapping[str, str], store: Path) -> Peer:
-    argv = (bench.ours, "launch", "--dry-run", "--", "true")
+def _has_command(bench: Bench, env: Mapping[str, str]) -> bool:
+    words = [bench.ours, "snapshot", "--help"]
+    return subprocess.run(words, env=dict(env), capture_output=True, check=False).returncode == 0
+
+
+def _command(bench: Bench, tree: WorkTree, env: Mapping[str, str], store: Path) -> Peer:
     return Peer(
-        name="ours, launch --dry-run",
+        name="ours, the command",
         command=Command(
-            argv=argv, cwd=tree.path, env={**env, "XMSLURM_REPRO_HOME": os.fspath(store)}
+            argv=(bench.ours, "snapshot"),
+            cwd=tree.path,
+            env={**env, "XMSLURM_REPRO_HOME": os.fspath(store)},
         ),
         store=store,
-        refill=lambda: base.copy_home(bench, store),
     )
 
 
@@ -183,16 +268,23 @@ def _shell(
     store: Path,
     *,
     alternates: bool = False,
+    init: str = "",
+    scenarios: Sequence[str] = SCENARIOS,
 ) -> Peer:
     """A peer in bash. With *alternates* git sees the repository's objects and adds to its own."""
-    more = {"GIT_OBJECT_DIRECTORY": f"{store}/objects", "ARCHIVE": f"{store}/archive"}
+    more = {
+        "STORE": os.fspath(store),
+        "ARCHIVE": f"{store}/archive",
+        "BORG_BASE_DIR": f"{store}/borg",
+        "RESTIC_REPOSITORY": f"{store}/repository",
+        "RESTIC_CACHE_DIR": f"{store}/cache",
+        "RESTIC_PASSWORD": "bench",
+    }
     if alternates:
+        more["GIT_OBJECT_DIRECTORY"] = f"{store}/objects"
         more["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = f"{tree.path}/.git/objects"
+        init = "mkdir $STORE/objects"
     if "add" in script:
         more["GIT_INDEX_FILE"] = f"{store}/index"
-    return Peer(
-        name=name,
-        command=Command(argv=("bash", "-ec", script), cwd=tree.path, env={**env, **more}),
-        store=store,
-        refill=lambda: (store / "objects").mkdir(parents=True),
-    )
+    command = Command(argv=("bash", "-ec", script), cwd=tree.path, env={**env, **more})
+    return Peer(name=name, command=command, store=store, init=init, scenarios=scenarios)

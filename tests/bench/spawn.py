@@ -1,5 +1,5 @@
 """
-Run one command and say how long it took and how much memory it held.
+Run one command and say how long it took, how much memory it held, and its time on CPUs.
 
     python -I -S spawn.py REPORT PROGRAM [ARGUMENT]...
 
@@ -21,7 +21,8 @@ def main(report: str, words: list[str]) -> None:
     with open(report, "w") as target:
         # ru_maxrss: KiB of the largest process among the child and those that it waited for.
         code = os.waitstatus_to_exitcode(status)
-        target.write(f"{seconds!r} {usage.ru_maxrss} {code}\n")
+        cpu_seconds = usage.ru_utime + usage.ru_stime
+        target.write(f"{seconds!r} {usage.ru_maxrss} {code} {cpu_seconds!r}\n")
 
 
 if __name__ == "__main__":

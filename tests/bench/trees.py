@@ -86,9 +86,7 @@ def make_work_tree(path: Path, env: Mapping[str, str], *, with_big_file: bool = 
 
 
 def _fill(path: Path, env: Mapping[str, str], *, with_big_file: bool) -> None:
-    chosen = _installed_files()
-    if len(chosen) < FILES:
-        raise RuntimeError(f"only {len(chosen)} files are installed: run `uv sync` with all groups")
+    chosen = _installed_files(FILES)
     for name, source in chosen[: FILES - CHANGED]:
         target = path / "packages" / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -98,7 +96,7 @@ def _fill(path: Path, env: Mapping[str, str], *, with_big_file: bool) -> None:
     if with_big_file:
         (path / "big.bin").write_bytes(_noise(BIG_FILE_BYTES))
     commit_all(path, env)
-    _leave_changes(path, chosen)
+    _leave_changes(path, chosen[FILES - CHANGED :], chosen[:CHANGED])
 
 
 def make_quickstart(path: Path, env: Mapping[str, str]) -> WorkTree:
@@ -134,7 +132,7 @@ _WHO = (
 )
 
 
-def _installed_files() -> list[tuple[str, str]]:
+def _installed_files(count: int) -> list[tuple[str, str]]:
     top = sysconfig.get_path("purelib")
     found = []
     for folder, folders, names in os.walk(top):
@@ -145,7 +143,9 @@ def _installed_files() -> list[tuple[str, str]]:
             if _is_wanted(path):
                 found.append((os.path.relpath(path, top), path))
     found.sort(key=lambda pair: hashlib.sha256(os.fsencode(pair[0])).digest())
-    return found[:FILES]
+    if len(found) < count:
+        raise RuntimeError(f"only {len(found)} files are installed: run `uv sync` with all groups")
+    return found[:count]
 
 
 def _is_wanted(path: str) -> bool:
@@ -159,12 +159,14 @@ def _is_wanted(path: str) -> bool:
     )
 
 
-def _leave_changes(path: Path, chosen: list[tuple[str, str]]) -> None:
-    for name, source in chosen[FILES - CHANGED :]:
+def _leave_changes(
+    path: Path, untracked: list[tuple[str, str]], modified: list[tuple[str, str]]
+) -> None:
+    for name, source in untracked:
         target = path / "untracked" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
-    for name, _ in chosen[:CHANGED]:
+    for name, _ in modified:
         with open(path / "packages" / name, "ab") as file:
             file.write(b"\n# modified\n")
 

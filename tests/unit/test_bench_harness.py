@@ -178,9 +178,12 @@ def test_a_table_is_plain_text_in_columns():
     ours, theirs = iter([0.5]), iter([0.25])
     contenders = [
         Contender(
-            name="ours", run=lambda: Timing(seconds=next(ours), peak_rss_kib=2048, parts={"a": 0.1})
+            name="ours",
+            run=lambda: Timing(
+                seconds=next(ours), peak_rss_kib=2048, cpu_seconds=0.4, parts={"a": 0.1}
+            ),
         ),
-        Contender(name="theirs", run=lambda: Timing(seconds=next(theirs))),
+        Contender(name="theirs", run=lambda: Timing(seconds=next(theirs), cpu_seconds=0.1)),
     ]
     rows = measure(contenders, repetitions=1, warm_ups=0, reference="theirs")
     facts = (
@@ -192,10 +195,10 @@ def test_a_table_is_plain_text_in_columns():
     assert """\
 Both
 One of two.
-           median  minimum  ratio  peak RSS
-  ours    0.500 s  0.500 s   2.00     2 MiB
+           median  minimum  ratio      CPU  ratio  peak RSS
+  ours    0.500 s  0.500 s   2.00  0.400 s   4.00     2 MiB
       0.100 s  a
-  theirs  0.250 s  0.250 s   1.00
+  theirs  0.250 s  0.250 s   1.00  0.100 s   1.00
   bytes   3 bytes
   blobs   3  (as promised)
   layers  2  (BROKEN)
