@@ -266,3 +266,25 @@ def test_a_tree_as_new_as_its_capture_is_not_remembered(
 
     assert 2 == len(looks)
     assert [] == list(box.cache.glob("*.recall"))
+
+
+def test_an_index_written_anew_with_the_same_bytes_is_the_same(box: GitBox, looks: list[Path]):
+    box.capture()
+    wait_a_tick(box)
+    index = box.root / ".git/index"
+    (box.root / ".git/fresh").write_bytes(index.read_bytes())
+    (box.root / ".git/fresh").replace(index)
+    box.capture()
+
+    assert 1 == len(looks)
+
+
+def test_an_index_without_a_checksum_is_known_by_its_stamp(box: GitBox, looks: list[Path]):
+    index = box.root / ".git/index"
+    index.write_bytes(index.read_bytes()[:-20] + bytes(20))
+    wait_a_tick(box)
+    first, again = box.capture(), box.capture()
+    index.write_bytes(index.read_bytes())
+
+    assert first == again == box.capture()
+    assert 2 == len(looks)

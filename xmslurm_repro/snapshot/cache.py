@@ -20,6 +20,9 @@ from xmslurm_repro.store.hashing import blake3_hex
 _MAGIC = b"xmslurm-stat-cache/1\n"
 _RECORD = struct.Struct("<qqqQI32s32s")
 _COUNT = struct.Struct("<Q")
+_CHECKSUM_BYTES = 20
+SUM = "sum"
+"""What an `index_witness` by checksum begins with."""
 NO_ID = bytes(32)
 """Stands for a git object id that is not known."""
 
@@ -33,6 +36,23 @@ that is behind the clock of the cache's own file system.
 
 Witnesses = dict[str, str | None]
 """Stamps of git's own files, by path; see `witness`."""
+
+
+def index_witness(path: str) -> str | None:
+    """
+    What tells that git's index *path* still says the same: the checksum at its end.
+
+    Its stamp would not do: ``git status`` and others write the index anew, to the same bytes.
+    Where git was told to leave the checksum out (``index.skipHash``), the stamp has to.
+    """
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - _CHECKSUM_BYTES))
+            end = file.read()
+    except OSError:
+        return None
+    return f"{SUM} {size} {end.hex()}" if any(end) else witness(path)
 
 
 def settled_before(began_ns: int) -> int:

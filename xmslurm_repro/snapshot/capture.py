@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmslurm_repro import __version__
 from xmslurm_repro.model.canonical import Json
+from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import ObjectStore
@@ -30,6 +31,7 @@ def capture(
     cache_dir: Path,
     allow_unborn: bool = False,
     allow_no_repository: bool = False,
+    choice: Choice | None = None,
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Snapshot:
@@ -49,6 +51,8 @@ def capture(
         allow_unborn: Whether a repository without a commit will do.
         allow_no_repository: Whether to capture *start* itself where there is no repository;
             ``.gitignore`` files below it count.
+        choice: What to let in beyond git's rules, what to leave out, and what to refuse;
+            ``None`` for git's rules alone.
         progress: Told of bytes read.
         environment: Where git's own configuration is found (HOME, XDG_CONFIG_HOME,
             GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM); by default this process's.
@@ -58,6 +62,7 @@ def capture(
         NoRepositoryError: If *start* is in no repository, and that is not allowed.
         UnbornHeadError: If HEAD has no commit, and that is not allowed.
         UnreadableError: If files or folders cannot be read; names all of them.
+        DoubtfulFilesError: If *choice* refuses files; names all of them.
         ChangingFileError: If files kept changing while they were read; names all of them.
         FormatError: If the repository's own files are damaged.
         StoreError: If *store* or *cache_dir* cannot be written.
@@ -69,6 +74,7 @@ def capture(
         __version__,
         allow_unborn,
         allow_no_repository,
+        choice.to_json() if choice else None,
         *(environment.get(name) for name in _OF_GIT),
     ]
     recall = Recall(start, cache_dir=cache_dir, asked=asked)
@@ -84,6 +90,7 @@ def capture(
         cache_dir=cache_dir,
         allow_unborn=allow_unborn,
         allow_no_repository=allow_no_repository,
+        choice=choice,
         progress=progress,
         recall=recall,
     )

@@ -16,6 +16,7 @@ from xmslurm_repro.errors import (
     UnreadableError,
     UsageError,
 )
+from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress, SilentProgress
@@ -30,6 +31,7 @@ from xmslurm_repro.snapshot.cache import (
     now_ns,
     stamp,
 )
+from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
 from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
@@ -51,6 +53,7 @@ def capture_anew(
     environment: Mapping[str, str],
     allow_unborn: bool,
     allow_no_repository: bool,
+    choice: Choice | None,
     progress: Progress | None,
     recall: Recall,
 ) -> Snapshot:
@@ -73,7 +76,8 @@ def capture_anew(
             f"{shown(root)} has no commit yet",
             hint="Commit once, or pass `--allow-unborn` to launch without a commit to refer to.",
         )
-    capturing = _Capture(root=root, store=store, access=access, progress=progress)
+    rules = Rules(choice) if choice else None
+    capturing = _Capture(root=root, store=store, access=access, rules=rules, progress=progress)
     return capturing.run(first, recall, began_ns)
 
 
@@ -112,7 +116,9 @@ class _Capture:
     root: bytes
     store: ObjectStore
     access: GitAccess
+    rules: Rules | None
     progress: Progress | None
+    notes: Notes = field(default_factory=dict)
     # What was read in this capture, also by attempts that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
 
@@ -126,7 +132,7 @@ class _Capture:
             root=root.digest,
             file_count=root.file_count,
             size_bytes=root.size_bytes,
-            origin=describe(scan, bases, files),
+            origin=describe(scan, bases, files, self.notes),
         )
         self._remember(recall, snapshot, scan, files, root, began_ns)
         return snapshot
@@ -167,6 +173,8 @@ class _Capture:
         for attempt in range(_ATTEMPTS):
             part = first if attempt == 0 else self._again(first)
             scan = scan_work_tree(self.root, part, self.access)
+            if self.rules is not None:
+                self.notes = choose(self.root, scan, self.rules)
             bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}
             files, unread = self._sort(scan, bases, cache)
             moved = scan.vanished | self._read(unread, files, scan, batch)

@@ -10,10 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cached_property
+from typing import NamedTuple
 
 from xmslurm_repro.snapshot.wildmatch import has_wildcard, literal_length, translate
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class Line(NamedTuple):
+    """A rule as people wrote it: the number of its line, from 1, and its text."""
+
+    number: int
+    text: bytes
 
 
 class IgnoreRules:
@@ -28,13 +36,15 @@ class IgnoreRules:
     def __init__(self, text: bytes, *, ignore_case: bool = False) -> None:
         self._ignore_case = ignore_case
         self._is_negated: list[bool] = []
+        self._written: list[Line] = []
         # Most rules are plain names or "*.ext": these are looked up, the others tried in turn.
         self._by_name: dict[bytes, list[_Rule]] = {}
         self._by_extension: dict[bytes, list[_Rule]] = {}
         self._by_path: dict[bytes, list[_Rule]] = {}
         self._others: list[_Rule] = []
         for line in _lines(text):
-            self._add(line)
+            self._written.append(line)
+            self._add(line.text)
         self._others.reverse()
 
     def decide(self, path: bytes, name: bytes, *, is_folder: bool) -> bool | None:
@@ -47,6 +57,15 @@ class IgnoreRules:
             name: Its last component.
             is_folder: Whether it is a folder; a link to one is not.
         """
+        best = self._best(path, name, is_folder=is_folder)
+        return None if best < 0 else not self._is_negated[best]
+
+    def find(self, path: bytes, name: bytes, *, is_folder: bool) -> Line | None:
+        """The line that `decide` went by, or ``None`` when no rule here speaks of the path."""
+        best = self._best(path, name, is_folder=is_folder)
+        return None if best < 0 else self._written[best]
+
+    def _best(self, path: bytes, name: bytes, *, is_folder: bool) -> int:
         if self._ignore_case:
             path, name = path.lower(), name.lower()
         best = _last(self._by_name.get(name), -1, is_folder=is_folder)
@@ -60,7 +79,7 @@ class IgnoreRules:
             if (is_folder or not rule.folders_only) and rule.matches(path, name):
                 best = rule.number
                 break
-        return None if best < 0 else not self._is_negated[best]
+        return best
 
     def _add(self, line: bytes) -> None:
         is_negated = line.startswith(b"!")
@@ -115,11 +134,12 @@ def _extension(pattern: bytes) -> bytes | None:
     return pattern[2:]
 
 
-def _lines(text: bytes) -> Iterable[bytes]:
-    for line in text.removeprefix(_BYTE_ORDER_MARK).split(b"\n"):
+def _lines(text: bytes) -> Iterable[Line]:
+    for number, line in enumerate(text.removeprefix(_BYTE_ORDER_MARK).split(b"\n"), start=1):
         if line and not line.startswith(b"#"):
             # git keeps lines as C strings.
-            yield _without_trailing_spaces(line.removesuffix(b"\r").partition(b"\0")[0])
+            kept = _without_trailing_spaces(line.removesuffix(b"\r").partition(b"\0")[0])
+            yield Line(number, kept)
 
 
 def _without_trailing_spaces(line: bytes) -> bytes:

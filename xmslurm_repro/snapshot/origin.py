@@ -71,7 +71,12 @@ def _vouched(part: Part) -> ObjectIds:
     return vouched
 
 
-def describe(scan: Scan, bases: Mapping[bytes, Basis], files: Mapping[bytes, Known]) -> Origin:
+def describe(
+    scan: Scan,
+    bases: Mapping[bytes, Basis],
+    files: Mapping[bytes, Known],
+    notes: Mapping[bytes, str],
+) -> Origin:
     """
     What the snapshot is a change of.
 
@@ -79,6 +84,7 @@ def describe(scan: Scan, bases: Mapping[bytes, Basis], files: Mapping[bytes, Kno
         scan: What was found.
         bases: What each part is compared with, by its prefix.
         files: What was read, by path.
+        notes: What people should know of captured files, by path.
     """
     first = scan.parts[0]
     changed: dict[bytes, str] = {}
@@ -106,6 +112,7 @@ def describe(scan: Scan, bases: Mapping[bytes, Basis], files: Mapping[bytes, Kno
         changed=_as_text(changed),
         submodules=_as_text(submodules),
         skipped=_as_text(skipped),
+        notable=_as_text(notes),
     )
 
 
@@ -131,9 +138,17 @@ def _missing(part: Part, head: HeadTree, scan: Scan) -> Iterator[bytes]:
     nested = {other.prefix for other in scan.parts}
     for relative in head:
         path = part.prefix + relative
-        is_there = path in part.files or path + b"/" in nested or path in scan.skipped
+        is_there = path in part.files or path + b"/" in nested or _is_skipped(scan, path)
         if not is_there and not _is_left_out(part.index, relative):
             yield path
+
+
+def _is_skipped(scan: Scan, path: bytes) -> bool:
+    while scan.skipped and path:
+        if path in scan.skipped:
+            return True
+        path = path.rpartition(b"/")[0]
+    return False
 
 
 def _is_left_out(index: Index, path: bytes) -> bool:

@@ -27,10 +27,12 @@ from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.ports.store import ObjectStore
 from xmslurm_repro.snapshot.cache import (
+    SUM,
     Known,
     Stamp,
     Witnesses,
     cache_file,
+    index_witness,
     load_checked,
     save_checked,
     settled_before,
@@ -148,7 +150,9 @@ def _git_folders(repository: Repository | None) -> list[Json]:
 
 
 def _is_older(text: str | None, limit_ns: int) -> bool:
-    return text is None or all(int(word) < limit_ns for word in text.split(" ")[:2])
+    if text is None or text.startswith(SUM):
+        return True
+    return all(int(word) < limit_ns for word in text.split(" ")[:2])
 
 
 def _is_git_as_it_was(header: Reader) -> bool:
@@ -156,7 +160,11 @@ def _is_git_as_it_was(header: Reader) -> bool:
     witnesses: dict[str, str | None] = header.field("witnesses").value
     return all(
         _git_folders(repository_at(os.fsencode(root))) == folders for root, *folders in repositories
-    ) and all(witness(path) == text for path, text in witnesses.items())
+    ) and all(_witness_like(text, path) == text for path, text in witnesses.items())
+
+
+def _witness_like(text: str | None, path: str) -> str | None:
+    return index_witness(path) if text and text.startswith(SUM) else witness(path)
 
 
 def _snapshot(header: Reader) -> Snapshot:

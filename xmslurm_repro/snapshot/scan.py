@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xmslurm_repro.snapshot.cache import Stamp, Witnesses, cache_file, stamp, witness
+from xmslurm_repro.snapshot.cache import Stamp, Witnesses, cache_file, index_witness, stamp, witness
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.index import GITLINK, Index, read_index
@@ -91,8 +91,9 @@ class GitAccess:
         index_path = os.path.join(repository.git_dir, b"index")
         exclude_path = os.path.join(repository.common_dir, b"info", b"exclude")
         names = head_files(repository)
-        paths = [*(names or ()), os.fsdecode(index_path), os.fsdecode(exclude_path)]
+        paths = [*(names or ()), os.fsdecode(exclude_path)]
         before = {path: witness(path) for path in paths}
+        before[os.fsdecode(index_path)] = index_witness(os.fsdecode(index_path))
         settings, read = read_settings(repository, self.environment, remembered)
         if settings.excludes_file:
             place = os.path.join(os.fsdecode(repository.root), settings.excludes_file)
