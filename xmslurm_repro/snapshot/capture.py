@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmslurm_repro import __version__
-from xmslurm_repro.model.canonical import Json
-from xmslurm_repro.model.choice import Choice
-from xmslurm_repro.model.snapshot import Snapshot
-from xmslurm_repro.ports.progress import Progress
-from xmslurm_repro.ports.store import ObjectStore
 from xmslurm_repro.snapshot.recall import Recall
+
+if TYPE_CHECKING:
+    # Every import here is waited for at every launch.
+    from xmslurm_repro.model.canonical import Json
+    from xmslurm_repro.model.choice import Choice
+    from xmslurm_repro.model.snapshot import Snapshot
+    from xmslurm_repro.ports.progress import Progress
+    from xmslurm_repro.ports.store import ObjectStore
 
 _OF_GIT = (
     "HOME",

@@ -19,13 +19,13 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmslurm_repro.errors import FormatError, NoRepositoryError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin, Snapshot
-from xmslurm_repro.ports.store import ObjectStore
 from xmslurm_repro.snapshot.cache import (
     SUM,
     Known,
@@ -39,6 +39,9 @@ from xmslurm_repro.snapshot.cache import (
     witness,
 )
 from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
+
+if TYPE_CHECKING:
+    from xmslurm_repro.ports.store import ObjectStore
 
 _MAGIC = b"xmslurm-recall/1\n"
 _LENGTHS = struct.Struct("<QQ")

@@ -13,21 +13,17 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from xmslurm_repro.errors import FormatError, IntegrityError, MissingObjectError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.store import files
+from xmslurm_repro.store.blocks import BLOCK_BYTES, BlockCache, list_packs
 from xmslurm_repro.store.hashing import Blake3Hasher, blake3_hex
-from xmslurm_repro.store.object_stream import verified, verified_stream
-from xmslurm_repro.store.packs import (
-    BLOCK_BYTES,
-    BlockCache,
-    Pack,
-    PackWriter,
-    compress,
-    list_packs,
-)
+
+# Reading and writing is imported where it is done: a capture of an unchanged tree does neither.
+if TYPE_CHECKING:
+    from xmslurm_repro.store.packs import Pack, PackWriter
 
 _PACKS = "packs"
 _LOOSE_OBJECTS = 32
@@ -82,11 +78,15 @@ class DiskObjectStore:
 
     def get(self, digest: Digest) -> bytes:
         """The object's bytes, verified: see `ObjectStore.get`."""
+        from xmslurm_repro.store.object_stream import verified  # noqa: PLC0415 (see above)
+
         chunks, where = self._find(digest)
         return b"".join(verified(chunks, digest, where))
 
     def open(self, digest: Digest) -> BinaryIO:
         """A verified stream of the object's bytes: see `ObjectStore.open`."""
+        from xmslurm_repro.store.object_stream import verified_stream  # noqa: PLC0415 (see above)
+
         chunks, where = self._find(digest)
         return verified_stream(chunks, digest, where)
 
@@ -147,10 +147,14 @@ class DiskObjectStore:
 
     def pack_writer(self) -> PackWriter:
         """Begin a pack."""
+        from xmslurm_repro.store.packs import PackWriter  # noqa: PLC0415 (see above)
+
         return PackWriter(self._packs_folder, self.prepare())
 
     def write_loose(self, objects: dict[str, bytes]) -> None:
         """Write loose objects, each under its name only when all of them are safe on disk."""
+        from xmslurm_repro.store.packs import compress  # noqa: PLC0415 (see above)
+
         incoming = self.prepare()
         written: list[tuple[files.Temporary, Path]] = []
         try:
@@ -215,6 +219,8 @@ class DiskObjectStore:
                 self._learn(path)
 
     def _learn(self, path: Path) -> None:
+        from xmslurm_repro.store.packs import Pack  # noqa: PLC0415 (see above)
+
         try:
             pack = Pack(path)
         except FileNotFoundError:

@@ -11,22 +11,19 @@ from __future__ import annotations
 import os
 import struct
 from bisect import bisect_right
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmslurm_repro.errors import FormatError
-from xmslurm_repro.store.files import Temporary, store_errors, sync_folder
+from xmslurm_repro.store.blocks import BLOCK_BYTES, SUFFIX, BlockCache
+from xmslurm_repro.store.files import Temporary, sync_folder
 from xmslurm_repro.store.hashing import blake3_hex
 
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-BLOCK_BYTES = 4 * 1024 * 1024
-"""How many raw bytes a block holds at most. Larger blocks save little and cost each reader."""
-
-SUFFIX = ".pack"
 LEVEL = 3
 """Compression level: 0.3 GB/s a core, a fifth smaller than level 1 on source code."""
 
@@ -235,31 +232,3 @@ def _read_index(descriptor: int, path: Path) -> tuple[bytes, int, int]:
             hint="Restore the file from a copy of the store.",
         )
     return index, objects, blocks
-
-
-class BlockCache:
-    """The few blocks that were read last, so that neighbours are not decompressed again."""
-
-    def __init__(self, blocks: int = 4) -> None:
-        self._room = blocks
-        self._blocks: OrderedDict[tuple[Path, int], bytes] = OrderedDict()
-
-    def get(self, path: Path, number: int) -> bytes | None:
-        """The block, if it is among the last."""
-        return self._blocks.get((path, number))
-
-    def put(self, path: Path, number: int, block: bytes) -> None:
-        """Remember the block, in place of the oldest."""
-        self._blocks[path, number] = block
-        while len(self._blocks) > self._room:
-            self._blocks.popitem(last=False)
-
-
-def list_packs(folder: Path) -> list[Path]:
-    """The packs in *folder*, by name; none if it is not there."""
-    try:
-        with store_errors("read", folder, but_missing=True), os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found if entry.name.endswith(SUFFIX))
-    except FileNotFoundError:
-        return []
-    return [folder / name for name in names]

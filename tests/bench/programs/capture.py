@@ -14,7 +14,6 @@ begin = time.perf_counter()
 import json  # noqa: E402 (what is imported is part of what is measured)
 from pathlib import Path  # noqa: E402
 
-from xmslurm_repro.ports.progress import SilentProgress  # noqa: E402
 from xmslurm_repro.snapshot import capture  # noqa: E402
 from xmslurm_repro.store.objects import DiskObjectStore  # noqa: E402
 
@@ -27,7 +26,6 @@ def main(work_tree: Path, home: Path, root_file: Path) -> None:
         cache_dir=home / "cache" / "snapshots",
         allow_unborn=False,
         allow_no_repository=False,
-        progress=SilentProgress(),
     )
     captured = time.perf_counter()
     root_file.write_text(f"{snapshot.root} {snapshot.file_count} {snapshot.size_bytes}\n")
