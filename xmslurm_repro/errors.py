@@ -253,6 +253,13 @@ class ClusterError(ReproError):
     exit_status = 28
 
 
+class DoubtfulFilesError(ReproError):
+    """Untracked files are large or look like secrets, and nobody said what to do with them."""
+
+    code = "doubtful-files"
+    exit_status = 30
+
+
 class RunFailedError(ReproError):
     """A run that was waited for did not end well."""
 

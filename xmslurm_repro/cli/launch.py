@@ -84,6 +84,10 @@ class _SplitCommand(click.Command):
     metavar="NAME[=VALUE]",
     help="A further option of the scheduler, by its long name. Repeatable.",
 )
+@click.option(
+    "--include", multiple=True, metavar="PATTERN", help="Capture in any case. Repeatable."
+)
+@click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out. Repeatable.")
 @click.option("--allow-unborn", is_flag=True, help="Accept a repository without any commit.")
 @click.option("--no-git", is_flag=True, help="Accept a folder that is in no git repository.")
 @click.option("--dry-run", is_flag=True, help="Capture and resolve, then stop.")
@@ -140,6 +144,8 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
             groups=given["groups"] or None,
             allow_unborn=given["allow_unborn"] or given["no_git"],
             allow_no_repository=given["no_git"],
+            include=given["include"],
+            exclude=given["exclude"],
         ),
         argv=argv,
         env=dict(_pair(text, must_have_value=True) for text in given["variables"]),
@@ -228,6 +234,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     )
     for path, reason in origin.skipped:
         click.echo(f"  left out: {path} ({reason})")
+    for path, note in origin.notable:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {path}: {note}", err=True)
 
 
 def _print_launched(launched: Launched) -> None:

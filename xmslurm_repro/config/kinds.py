@@ -89,6 +89,14 @@ def integer(low: int, high: int | None = None) -> Kind:
     return read
 
 
+def boolean(value: Any, place: Place) -> bool:
+    """Read true or false."""
+    del place
+    if not isinstance(value, bool):
+        raise KindError("true or false")
+    return value
+
+
 def choice(*known: str) -> Kind:
     """A reader of one of a few words."""
     words = ", ".join(f'"{word}"' for word in known[:-1]) + f' or "{known[-1]}"'
@@ -112,6 +120,24 @@ def memory(value: Any, place: Place) -> int:
         return parse_memory_mib(str(value))
     except ValueError:
         raise KindError(expected) from None
+
+
+_SIZE = re.compile(r"(\d+)\s*([KMGT]?)(i?)B?", re.IGNORECASE)
+
+
+def file_size(value: Any, place: Place) -> int:
+    """Read a size in bytes: ``"100MB"`` counts in 1000s, ``"100MiB"`` in 1024s, 0 is no limit."""
+    del place
+    expected = 'a size such as "100MB", or a number of bytes (0 for no limit)'
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise KindError(expected)
+    found = _SIZE.fullmatch(str(value))
+    if found is None:
+        raise KindError(expected)
+    number, unit, binary = found.groups()
+    power = " KMGT".index(unit.upper()) if unit else 0
+    size: int = int(number) * (1024 if binary else 1000) ** power
+    return size
 
 
 def time_limit(value: Any, place: Place) -> int:

@@ -16,6 +16,7 @@ from xmslurm_repro.config.settings import (
     Settings,
     implicit_cluster,
 )
+from xmslurm_repro.model.choice import DEFAULT_MAX_FILE_BYTES, DEFAULT_SECRETS, Choice
 from xmslurm_repro.model.work import Network, Resources
 
 _GIT_VARIABLES = (
@@ -71,6 +72,7 @@ def load_settings(
             auth_files=folders.registry_auth_files(environ),
         ),
         proxies=_proxies(environ),
+        choice=_choice(values),
         resources=_resources(values),
         network=Network(_value(values, "defaults", "network") or Network.NONE.value),
         ssh_agent=environ.get("SSH_AUTH_SOCK") or None,
@@ -177,6 +179,20 @@ def _proxies(environ: Mapping[str, str]) -> ProxySettings:
         exceptions=tuple(
             host.strip() for host in (get("no_proxy") or "").split(",") if host.strip()
         ),
+    )
+
+
+def _choice(values: _Values) -> Choice:
+    def get(key: str, otherwise: Any) -> Any:
+        found = values.get(("snapshot", key))
+        return found.value if found else otherwise
+
+    return Choice(
+        include=get("include", ()),
+        exclude=get("exclude", ()),
+        max_file_bytes=get("max_file_size", DEFAULT_MAX_FILE_BYTES) or None,
+        secrets=get("secrets", DEFAULT_SECRETS),
+        looks_inside=get("look_inside", True),
     )
 
 

@@ -58,6 +58,13 @@ FILE: Mapping[str, Node] = {
         "insecure_hosts": kinds.listed(kinds.text, "host names", lone=True),
         "ca_file": kinds.path,
     },
+    "snapshot": {
+        "include": kinds.listed(kinds.text, "patterns", lone=True),
+        "exclude": kinds.listed(kinds.text, "patterns", lone=True),
+        "max_file_size": kinds.file_size,
+        "secrets": kinds.listed(kinds.text, "patterns", lone=True),
+        "look_inside": kinds.boolean,
+    },
     "defaults": {
         "cpus": kinds.integer(1),
         "memory": kinds.memory,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from xmslurm_repro.errors import UnknownClusterError
+from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.work import Network, Resources
 
 LOCAL = "local"
@@ -97,6 +98,7 @@ class Settings:
         default_cluster: The cluster to use when none is named; ``None`` when several are
             configured and none is chosen.
         clusters: By name, with `LOCAL`.
+        choice: What snapshots let in and leave out beyond git's rules.
         files: The configuration files that were read, the weakest first.
         ssh_agent: The agent's socket, or ``None``.
         user_home: The user's home folder.
@@ -118,6 +120,7 @@ class Settings:
     wheelhouses: tuple[Path, ...] = ()
     registry: RegistrySettings = field(default_factory=RegistrySettings)
     proxies: ProxySettings = field(default_factory=ProxySettings)
+    choice: Choice = field(default_factory=Choice)
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
     ssh_agent: str | None = None

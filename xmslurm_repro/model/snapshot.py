@@ -135,6 +135,11 @@ class Origin:
             ``modified``, ``added``, ``deleted``, ``untracked``.
         submodules: Path of each submodule or nested repository to its HEAD commit.
         skipped: Paths left out although they are in the folder, with the reason.
+        notable: Captured paths that people should know of, with what: pointers of Git LFS, large
+            files, what looks like a secret.
+        tree: The id that git would give the captured tree; ``None`` where nobody asked.
+        on_remote: Whether a remote has *commit*, as far as this repository knows; ``None`` where
+            nobody asked.
     """
 
     commit: str | None = None
@@ -143,10 +148,13 @@ class Origin:
     changed: tuple[tuple[str, str], ...] = ()
     submodules: tuple[tuple[str, str], ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
+    notable: tuple[tuple[str, str], ...] = ()
+    tree: str | None = None
+    on_remote: bool | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
-        return {
+        document: dict[str, Json] = {
             "commit": self.commit,
             "branch": self.branch,
             "remotes": dict(self.remotes),
@@ -154,6 +162,14 @@ class Origin:
             "submodules": dict(self.submodules),
             "skipped": dict(self.skipped),
         }
+        # Only where there is something to say: origins from before these keep their bytes.
+        if self.notable:
+            document["notable"] = dict(self.notable)
+        if self.tree is not None:
+            document["tree"] = self.tree
+        if self.on_remote is not None:
+            document["on_remote"] = self.on_remote
+        return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Origin:
@@ -163,6 +179,7 @@ class Origin:
             return tuple(sorted(reader.field(name).text_map().items()))
 
         commit, branch = reader.maybe("commit"), reader.maybe("branch")
+        tree, on_remote = reader.maybe("tree"), reader.maybe("on_remote")
         return cls(
             commit=commit.text() if commit else None,
             branch=branch.text() if branch else None,
@@ -170,6 +187,9 @@ class Origin:
             changed=pairs("changed"),
             submodules=pairs("submodules"),
             skipped=pairs("skipped"),
+            notable=pairs("notable") if reader.maybe("notable") else (),
+            tree=tree.text() if tree else None,
+            on_remote=on_remote.boolean() if on_remote else None,
         )
 
 

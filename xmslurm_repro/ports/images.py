@@ -28,9 +28,26 @@ class Snapshotter(Protocol):
         ...
 
     def capture(
-        self, start: Path, *, allow_unborn: bool, allow_no_repository: bool, progress: Progress
+        self,
+        start: Path,
+        *,
+        allow_unborn: bool,
+        allow_no_repository: bool,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        progress: Progress,
     ) -> Snapshot:
-        """Capture the work tree that holds *start*. Never writes to it."""
+        """
+        Capture the work tree that holds *start*. Never writes to it.
+
+        Args:
+            start: A folder.
+            allow_unborn: Whether a repository without a commit will do.
+            allow_no_repository: Whether a folder outside any repository will do.
+            include: Patterns of what to capture whatever else is said, after the configured ones.
+            exclude: Patterns of what to leave out, after the configured ones.
+            progress: Told of bytes read.
+        """
         ...
 
     def tree(self, root: Digest) -> Tree:

@@ -119,12 +119,16 @@ def _extended(before: Manifest, prepared: Prepared, units: Sequence[Digest]) -> 
     # One lock file may mean other packages to each member of a workspace.
     locks = {*before.locks, *((prepared.plan.lock,) if prepared.plan.lock else ())}
     snapshots = {*before.snapshots, prepared.plan.snapshot.root}
+    left_out = dict(before.left_out)
+    if skipped := prepared.plan.snapshot.origin.skipped:
+        left_out[prepared.plan.snapshot.root] = tuple(sorted(skipped))
     return Manifest(
         title=before.title,
         snapshots=tuple(sorted(snapshots)),
         locks=tuple(sorted(locks, key=_order_of_locks)),
         images=tuple(images[digest] for digest in sorted(images)),
         units=(*before.units, *units),
+        left_out=tuple(sorted(left_out.items())),
     )
 
 

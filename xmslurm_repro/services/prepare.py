@@ -32,6 +32,8 @@ class CodeRequest:
         groups: Dependency groups to install as well; ``None`` for the configured ones.
         allow_unborn: Whether a repository without a commit will do.
         allow_no_repository: Whether a folder outside any repository will do.
+        include: Patterns of what to capture in any case, beside the configured ones.
+        exclude: Patterns of what to leave out, beside the configured ones.
     """
 
     start: Path
@@ -41,6 +43,8 @@ class CodeRequest:
     groups: tuple[str, ...] | None = None
     allow_unborn: bool = False
     allow_no_repository: bool = False
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +97,8 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         request.start,
         allow_unborn=request.allow_unborn,
         allow_no_repository=request.allow_no_repository,
+        include=request.include,
+        exclude=request.exclude,
         progress=tools.progress,
     )
     folder = _folder_in_tree(tools, request)

@@ -17,6 +17,7 @@ from xmslurm_repro.errors import (
     UsageError,
 )
 from xmslurm_repro.model.choice import Choice
+from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress, SilentProgress
@@ -32,6 +33,7 @@ from xmslurm_repro.snapshot.cache import (
     stamp,
 )
 from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
+from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
 from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
@@ -45,7 +47,7 @@ from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_w
 _ATTEMPTS = 3
 
 
-def capture_anew(
+def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     start: Path,
     *,
     store: ObjectStore,
@@ -173,6 +175,8 @@ class _Capture:
         for attempt in range(_ATTEMPTS):
             part = first if attempt == 0 else self._again(first)
             scan = scan_work_tree(self.root, part, self.access)
+            if self.rules is not None:
+                self.notes = choose(self.root, scan, self.rules)
             if self.rules is not None:
                 self.notes = choose(self.root, scan, self.rules)
             bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}

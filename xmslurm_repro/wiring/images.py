@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from xmslurm_repro import __version__
 from xmslurm_repro.config import Settings
+from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
@@ -66,6 +67,7 @@ class Snapshots:
     store: ObjectStore
     cache_dir: Path
     git_environment: Mapping[str, str]
+    choice: Choice
 
     def find_work_tree(self, start: Path) -> Path:
         """See `Snapshotter`."""
@@ -74,7 +76,14 @@ class Snapshots:
         return find_work_tree(start)
 
     def capture(
-        self, start: Path, *, allow_unborn: bool, allow_no_repository: bool, progress: Progress
+        self,
+        start: Path,
+        *,
+        allow_unborn: bool,
+        allow_no_repository: bool,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        progress: Progress,
     ) -> Snapshot:
         """See `Snapshotter`."""
         from xmslurm_repro.snapshot import capture
@@ -85,8 +94,16 @@ class Snapshots:
             cache_dir=self.cache_dir,
             allow_unborn=allow_unborn,
             allow_no_repository=allow_no_repository,
+            choice=self._choice(include, exclude),
             progress=progress,
             environment=self.git_environment,
+        )
+
+    def _choice(self, include: Sequence[str], exclude: Sequence[str]) -> Choice:
+        return replace(
+            self.choice,
+            include=(*self.choice.include, *include),
+            exclude=(*self.choice.exclude, *exclude),
         )
 
     def tree(self, root: Digest) -> Tree:

@@ -53,6 +53,7 @@ async def open_tools(
                 store=store,
                 cache_dir=cache / "snapshots",
                 git_environment=settings.git_environment,
+                choice=settings.choice,
             ),
             bases=LazyBases(connections, blobs=blobs, cache_dir=cache / "bases"),
             locks=locks,

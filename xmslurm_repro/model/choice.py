@@ -1,0 +1,78 @@
+"""What a person lets into a snapshot beyond git's own rules, and what they keep out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xmslurm_repro.model.canonical import Json
+
+DEFAULT_MAX_FILE_BYTES = 100_000_000
+"""Untracked files beyond this are more often a checkpoint or a data set than code."""
+
+DEFAULT_SECRETS = (
+    ".env",
+    ".env.*",
+    "!.env.dist",
+    "!.env.example",
+    "!.env.sample",
+    "!.env.template",
+    "*.jks",
+    "*.kdbx",
+    "*.key",
+    "*.keystore",
+    "*.p12",
+    "*.pem",
+    "*.pfx",
+    ".dockercfg",
+    ".git-credentials",
+    ".htpasswd",
+    ".netrc",
+    ".pgpass",
+    ".pypirc",
+    ".s3cfg",
+    ".token",
+    ".vault-token",
+    "_netrc",
+    "credentials",
+    "credentials.json",
+    "id_dsa",
+    "id_ecdsa",
+    "id_ed25519",
+    "id_rsa",
+    "kubeconfig",
+    "service-account*.json",
+)
+"""Names under which programs keep secrets, as gitignore patterns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """
+    Rules for a capture; all patterns are written as in a ``.gitignore`` at the root of the work
+    tree, and of two that match the last one counts.
+
+    Attributes:
+        include: Captured whatever else is said: though git ignores it, however large it is, and
+            though it looks like a secret.
+        exclude: Left out, also when git tracks it.
+        max_file_bytes: An untracked file beyond it is refused; ``None`` for no limit.
+        secrets: Names that look like secrets.
+        looks_inside: Whether to look for keys and tokens in small untracked files.
+    """
+
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_file_bytes: int | None = DEFAULT_MAX_FILE_BYTES
+    secrets: tuple[str, ...] = DEFAULT_SECRETS
+    looks_inside: bool = True
+
+    def to_json(self) -> Json:
+        """Write it as JSON, to compare."""
+        limit = self.max_file_bytes
+        return [
+            [*self.include],
+            [*self.exclude],
+            None if limit is None else str(limit),
+            [*self.secrets],
+            self.looks_inside,
+        ]
