@@ -13,7 +13,6 @@ from xmslurm_repro.snapshot.recall import Recall
 if TYPE_CHECKING:
     # Every import here is waited for at every launch.
     from xmslurm_repro.model.canonical import Json
-from xmslurm_repro.model.choice import Choice
     from xmslurm_repro.model.choice import Choice
     from xmslurm_repro.model.snapshot import Snapshot
     from xmslurm_repro.ports.progress import Progress
@@ -58,8 +57,6 @@ def capture(
             ``.gitignore`` files below it count.
         choice: What to let in beyond git's rules, what to leave out, and what to refuse;
             ``None`` for git's rules alone.
-        choice: What to let in beyond git's rules, what to leave out, and what to refuse;
-            ``None`` for git's rules alone.
         progress: Told of bytes read.
         environment: Where git's own configuration is found (HOME, XDG_CONFIG_HOME,
             GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM); by default this process's.
@@ -69,7 +66,6 @@ def capture(
         NoRepositoryError: If *start* is in no repository, and that is not allowed.
         UnbornHeadError: If HEAD has no commit, and that is not allowed.
         UnreadableError: If files or folders cannot be read; names all of them.
-        DoubtfulFilesError: If *choice* refuses files; names all of them.
         DoubtfulFilesError: If *choice* refuses files; names all of them.
         ChangingFileError: If files kept changing while they were read; names all of them.
         FormatError: If the repository's own files are damaged.

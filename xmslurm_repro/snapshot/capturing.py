@@ -17,7 +17,6 @@ from xmslurm_repro.errors import (
     UsageError,
 )
 from xmslurm_repro.model.choice import Choice
-from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress, SilentProgress
@@ -32,7 +31,6 @@ from xmslurm_repro.snapshot.cache import (
     now_ns,
     stamp,
 )
-from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
 from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
 from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
@@ -175,8 +173,6 @@ class _Capture:
         for attempt in range(_ATTEMPTS):
             part = first if attempt == 0 else self._again(first)
             scan = scan_work_tree(self.root, part, self.access)
-            if self.rules is not None:
-                self.notes = choose(self.root, scan, self.rules)
             if self.rules is not None:
                 self.notes = choose(self.root, scan, self.rules)
             bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}

@@ -24,13 +24,6 @@ class Line(NamedTuple):
     text: bytes
 
 
-class Line(NamedTuple):
-    """A rule as people wrote it: the number of its line, from 1, and its text."""
-
-    number: int
-    text: bytes
-
-
 class IgnoreRules:
     """
     The rules of one file.
@@ -43,7 +36,6 @@ class IgnoreRules:
     def __init__(self, text: bytes, *, ignore_case: bool = False) -> None:
         self._ignore_case = ignore_case
         self._is_negated: list[bool] = []
-        self._written: list[Line] = []
         self._written: list[Line] = []
         # Most rules are plain names or "*.ext": these are looked up, the others tried in turn.
         self._by_name: dict[bytes, list[_Rule]] = {}
@@ -65,15 +57,6 @@ class IgnoreRules:
             name: Its last component.
             is_folder: Whether it is a folder; a link to one is not.
         """
-        best = self._best(path, name, is_folder=is_folder)
-        return None if best < 0 else not self._is_negated[best]
-
-    def find(self, path: bytes, name: bytes, *, is_folder: bool) -> Line | None:
-        """The line that `decide` went by, or ``None`` when no rule here speaks of the path."""
-        best = self._best(path, name, is_folder=is_folder)
-        return None if best < 0 else self._written[best]
-
-    def _best(self, path: bytes, name: bytes, *, is_folder: bool) -> int:
         best = self._best(path, name, is_folder=is_folder)
         return None if best < 0 else not self._is_negated[best]
 

@@ -151,14 +151,6 @@ def _is_skipped(scan: Scan, path: bytes) -> bool:
     return False
 
 
-def _is_skipped(scan: Scan, path: bytes) -> bool:
-    while scan.skipped and path:
-        if path in scan.skipped:
-            return True
-        path = path.rpartition(b"/")[0]
-    return False
-
-
 def _is_left_out(index: Index, path: bytes) -> bool:
     while index.absent and path:
         if path in index.absent:
