@@ -4,78 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from contextlib import asynccontextmanager
 
 import pytest
 from xmanager import xm
 
 import xmslurm_repro.xm as xm_slurm
-from tests.support.world import SteppingClock, make_prepared, make_world
-from xmslurm_repro.config import ClusterSettings
+from tests.support.xm_world import World
 from xmslurm_repro.errors import ConnectionLostError, NotSupportedError, SubmitRefusedError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.services.lookup import read_manifest, read_unit
-from xmslurm_repro.xm.executables import PackagedImage
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError, ExperimentNotFoundError
-from xmslurm_repro.xm.session import Session
-
-
-class YieldingClock(SteppingClock):
-    """Lets others run while somebody sleeps."""
-
-    async def sleep(self, seconds):
-        await super().sleep(seconds)
-        await asyncio.sleep(0.001)
-
-
-class World:
-    """A session over tools in memory, and an executable in it."""
-
-    def __init__(self):
-        self.tools, self.cluster = make_world(clock=YieldingClock())
-        self.opened = 0
-        self.open_now = 0
-        self.session = Session(open_tools=self._open, cluster=self._cluster)
-        self.prepared = make_prepared(self.tools, {"train.py": b"pass"})
-
-    @asynccontextmanager
-    async def _open(self):
-        self.opened += 1
-        self.open_now += 1
-        try:
-            yield self.tools
-        finally:
-            self.open_now -= 1
-
-    def _cluster(self, name):
-        return ClusterSettings(name="alpha", gpu_types=(("A100", "a100l"),))
-
-    def executable(self, *, args=None, env_vars=None, files=None):
-        return PackagedImage(
-            name="train",
-            prepared=make_prepared(self.tools, files) if files else self.prepared,
-            entrypoint=("python", "-m", "train"),
-            args=xm.SequentialArgs.from_collection(args),
-            env_vars=env_vars or {},
-        )
-
-    def job(self, *, args=None, env_vars=None, executor=None, executable=None):
-        return xm.Job(
-            executable or self.executable(),
-            executor or xm_slurm.Slurm(time=dt.timedelta(minutes=1)),
-            args=args,
-            env_vars=env_vars or {},
-        )
-
-    def create(self, title="t"):
-        return xm_slurm.create_experiment(title, session=self.session)
-
-    def get(self, number):
-        return xm_slurm.get_experiment(number, session=self.session)
-
-    @property
-    def commands(self):
-        return [[task.argv for task in each.tasks] for each in self.cluster.submissions]
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ class Workshop:
     def find_work_tree(self, start):
         return start
 
-    def capture(self, start, *, allow_unborn, allow_no_repository, progress):
+    def capture(self, start, *, allow_no_repository, **_):
         self.said.append(("capture", start, allow_no_repository))
         return make_snapshot(self.store, {"train.py": str(start).encode()})
 
