@@ -10,7 +10,13 @@ from xmslurm_repro.services.lookup import read_manifest
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.xm.experiment import SlurmExperiment
 from xmslurm_repro.xm.faults import ExperimentNotFoundError
-from xmslurm_repro.xm.session import Session, environment_session
+from xmslurm_repro.xm.inside import (
+    CurrentExperiment,
+    CurrentWorkUnit,
+    experiment_of,
+    work_unit_of,
+)
+from xmslurm_repro.xm.session import Session, environment_session, process_environment
 from xmslurm_repro.xm.submission import IDENTITY
 from xmslurm_repro.xm.units import SlurmWorkUnit
 
@@ -43,16 +49,20 @@ def get_experiment(experiment_id: int, *, session: Session | None = None) -> Slu
     return experiment
 
 
-def get_current_experiment() -> SlurmExperiment | None:
-    """The experiment whose block this code runs in."""
+def get_current_experiment() -> SlurmExperiment | CurrentExperiment | None:
+    """The experiment whose block this code runs in, or the one that this process is a job of."""
     current = core._current_experiment.get(None)  # noqa: SLF001 (XManager shows it nowhere else)
-    return current if isinstance(current, SlurmExperiment) else None
+    if isinstance(current, SlurmExperiment):
+        return current
+    return experiment_of(process_environment())
 
 
-def get_current_work_unit() -> SlurmWorkUnit | None:
-    """The work unit whose generator this code is."""
+def get_current_work_unit() -> SlurmWorkUnit | CurrentWorkUnit | None:
+    """The work unit whose generator this code is, or the one that this process is a job of."""
     current = core._current_experiment_unit.get(None)  # noqa: SLF001 (likewise)
-    return current if isinstance(current, SlurmWorkUnit) else None
+    if isinstance(current, SlurmWorkUnit):
+        return current
+    return work_unit_of(process_environment())
 
 
 def _read(

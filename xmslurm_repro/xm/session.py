@@ -37,6 +37,11 @@ class Session:
     describe: Callable[[ClusterSettings], bool] = lambda _: False
 
 
+def process_environment() -> Mapping[str, str]:
+    """The environment: XManager's own `launch` runs scripts too, and hands none over."""
+    return os.environ  # noqa: TID251
+
+
 def environment_session() -> Session:
     """
     The session that the environment and the configuration files around the launch script ask for.
@@ -44,8 +49,7 @@ def environment_session() -> Session:
     Raises:
         ConfigError: If they are wrong.
     """
-    # XManager's own `launch` runs scripts too, and hands over no environment.
-    loaded = load_settings(environ=os.environ, start=launch_folder())  # noqa: TID251
+    loaded = load_settings(environ=process_environment(), start=launch_folder())
     # Tools that are open already look clusters up in it, so that a script may describe one later.
     clusters = dict(loaded.clusters)
     settings = replace(loaded, clusters=clusters)
