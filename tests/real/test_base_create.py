@@ -206,3 +206,18 @@ def test_what_mmdebstrap_says_against_a_package_is_shown(tmp_path):
 def test_what_cannot_be_a_name_is_refused(tmp_path, change):
     with pytest.raises(UsageError):
         create(tmp_path, **change)
+
+
+def test_a_pinned_package_is_there_in_its_version(tmp_path):
+    listed = subprocess.check_output(["apt-cache", "policy", "tree"], text=True)
+    version = next(line.split()[1] for line in listed.splitlines() if "Candidate:" in line)
+    make = bases(tmp_path)
+    pinned = (f"tree={version}",)
+    base = make.create(
+        name="p", suite="bookworm", packages=pinned, mirror=None, progress=SilentProgress()
+    )
+    contents = make.contents(base, progress=SilentProgress())
+
+    assert [version] == [each.version for each in contents.packages if each.name == "tree"]
+    with pytest.raises(ImageError, match="mmdebstrap failed"):
+        create(tmp_path, packages=("tree=0.0-no-such-version",))

@@ -30,6 +30,7 @@ class _LazyGroup(click.Group):
         "checkout": ("xmslurm_repro.cli.checkout:checkout", "Restore the code of an experiment."),
         "fetch": ("xmslurm_repro.cli.outputs:fetch", "Copy outputs here, verified."),
         "cancel": ("xmslurm_repro.cli.outputs:cancel", "Cancel runs."),
+        "sbom": ("xmslurm_repro.cli.sbom:sbom", "List what is inside an image (CycloneDX)."),
         "base": ("xmslurm_repro.cli.base:base", "Make and name base images."),
         "clusters": ("xmslurm_repro.cli.clusters:clusters", "Show and check clusters."),
         "completion": ("xmslurm_repro.cli.completion:completion", "Print shell completion."),

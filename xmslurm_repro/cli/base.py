@@ -23,7 +23,9 @@ def base() -> None:
 @base.command()
 @click.argument("name", default="default")
 @click.option("--suite", default="bookworm", show_default=True, help="Debian release.")
-@click.option("--package", "-p", "packages", multiple=True, help="A further package. Repeatable.")
+@click.option(
+    "--package", "-p", "packages", multiple=True, help="NAME or NAME=VERSION. Repeatable."
+)
 @click.option("--mirror", metavar="URL", help="Where Debian's packages come from.")
 @json_option
 def create(
@@ -59,6 +61,28 @@ def add(reference: str, name: str, as_json: bool) -> int:
     return run(body, is_quiet=as_json)
 
 
+@base.command()
+@click.argument("name", default="default")
+@json_option
+def show(name: str, as_json: bool) -> int:
+    """Show what base image NAME offers: Python, C library, and the packages in it."""
+
+    async def body(tools: Tools) -> int:
+        found = tools.bases.resolve(name, progress=tools.progress)
+        contents = tools.bases.contents(found, progress=tools.progress)
+        if as_json:
+            print_json({**_base_json(name, found), "contents": contents.to_json()})
+            return 0
+        _print_base(name, found, as_json=False)
+        system = f"{contents.distribution} {contents.release}".strip() or "unknown"
+        print_fields([("system  ", system)])
+        for package in contents.packages:
+            click.echo(f"package   {package.name}={package.version}")
+        return 0
+
+    return run(body, is_quiet=as_json)
+
+
 @base.command("list")
 @json_option
 def list_(as_json: bool) -> int:
@@ -81,13 +105,7 @@ def list_(as_json: bool) -> int:
 def _print_base(name: str, image: BaseImage, *, as_json: bool) -> None:
     target = image.target
     if as_json:
-        document: dict[str, Json] = {
-            "name": name,
-            "digest": str(image.manifest.digest),
-            "architecture": image.architecture,
-            "target": target.to_json() if target else None,
-        }
-        print_json(document)
+        print_json(_base_json(name, image))
         return
     print_fields(
         [
@@ -101,3 +119,12 @@ def _print_base(name: str, image: BaseImage, *, as_json: bool) -> None:
             ("libc", "{} {}.{}".format(*target.libc) if target else "unknown"),
         ]
     )
+
+
+def _base_json(name: str, image: BaseImage) -> dict[str, Json]:
+    return {
+        "name": name,
+        "digest": str(image.manifest.digest),
+        "architecture": image.architecture,
+        "target": image.target.to_json() if image.target else None,
+    }

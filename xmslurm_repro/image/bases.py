@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from xmslurm_repro.image.base import BASE_PREFIX, check_base_name, read_base, resolve_base
+from xmslurm_repro.image.contents import read_contents
 from xmslurm_repro.image.create import create_base
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
+from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.image import BaseImage, Descriptor
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
@@ -102,6 +104,10 @@ class Bases:
         base = self.resolve(reference, progress=progress)
         self._blobs.set_ref(BASE_PREFIX + name, base.manifest)
         return base
+
+    def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
+        """See `image.contents.read_contents`."""
+        return read_contents(base, self._blobs, self._cache_dir, progress)
 
     def names(self) -> dict[str, Descriptor]:
         """Local bases by name, sorted."""

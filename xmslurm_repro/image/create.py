@@ -84,7 +84,8 @@ def create_base(
     Args:
         name: What to call it; letters, digits, ``.``, ``_`` and ``-``.
         suite: Such as ``bookworm``.
-        packages: Debian packages beside `DEFAULT_PACKAGES`.
+        packages: Debian packages beside `DEFAULT_PACKAGES`, such as ``git`` or, pinned,
+            ``git=1:2.39.5-0+deb12u2``.
         architecture: As Debian says it; ``None`` for this machine's.
         mirror: URL; ``None`` for Debian's. A dated one may be past its validity.
         blobs: Where the base goes.
@@ -115,7 +116,11 @@ def create_base(
 
 
 def _check_words(suite: str, packages: Sequence[str]) -> None:
-    bad = [word for word in (suite, *packages) if not re.fullmatch(r"[a-z0-9][a-z0-9.+:-]*", word)]
+    name = r"[a-z0-9][a-z0-9.+:-]*"
+    # Debian policy 5.6.12: what a version may consist of.
+    pinned = rf"{name}(?:=[A-Za-z0-9.+:~-]+)?"
+    bad = [] if re.fullmatch(name, suite) else [suite]
+    bad += [word for word in packages if not re.fullmatch(pinned, word)]
     if bad:
         raise UsageError(f"{', '.join(map(repr, bad))}: no name of a Debian suite or package")
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
@@ -102,6 +103,10 @@ class BaseSource(Protocol):
 
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
         """Resolve *reference* and call it *name* from now on."""
+        ...
+
+    def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
+        """What the distribution's package database in *base* lists."""
         ...
 
     def names(self) -> dict[str, Descriptor]:

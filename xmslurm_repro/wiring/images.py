@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from xmslurm_repro import __version__
 from xmslurm_repro.config import Settings
 from xmslurm_repro.model.choice import Choice
+from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
@@ -166,6 +167,10 @@ class LazyBases:
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
         """See `BaseSource`."""
         return self._bases.add(name=name, reference=reference, progress=progress)
+
+    def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
+        """See `BaseSource`."""
+        return self._bases.contents(base, progress=progress)
 
     def names(self) -> dict[str, Descriptor]:
         """See `BaseSource`."""
