@@ -55,45 +55,38 @@ class ContentReader:
         place = os.path.join(self.root, path)
         try:
             if stat.S_ISLNK(expected.mode):
-                found = self._link(place, hash_name)
+                digest, object_id = self._link(place, expected, hash_name)
             else:
-                found = self._file(place, expected, hash_name)
-            still = stamp(os.lstat(place))
+                digest, object_id = self._file(place, expected, hash_name)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MovedError(path) from error
-        digest, object_id, size = found
-        if still != expected or size != expected.size_bytes:
-            raise MovedError(path)
-        self.advance(size)
+        self.advance(expected.size_bytes)
         return Known(*expected, bytes.fromhex(digest.hex), object_id)
 
-    def _link(self, place: bytes, hash_name: str | None) -> tuple[Digest, bytes, int]:
+    def _link(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
         try:
             target = os.readlink(place)  # noqa: PTH115 (a path of bytes)
         except OSError as error:
             # EINVAL: no link any more.
             raise MovedError(place) from error
-        return self.batch.put(target), _object_id(hash_name, target), len(target)
+        _check(place, expected, len(target))
+        return self.batch.put(target), _object_id(hash_name, target)
 
-    def _file(
-        self, place: bytes, expected: Stamp, hash_name: str | None
-    ) -> tuple[Digest, bytes, int]:
+    def _file(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
         descriptor = self._open(place)
         try:
+            # What was opened is what was found; that it still is when all is read, `_check` sees.
             if stamp(os.fstat(descriptor)) != expected:
                 raise MovedError(place)
             if expected.size_bytes > _WHOLE_BYTES:
-                found = self._stream(descriptor, expected, hash_name)
-            else:
-                data = _read_whole(descriptor, expected.size_bytes)
-                if stamp(os.fstat(descriptor)) != expected or len(data) != expected.size_bytes:
-                    raise MovedError(place)
-                found = self.batch.put(data), _object_id(hash_name, data), len(data)
-            if stamp(os.fstat(descriptor)) != expected:
-                raise MovedError(place)
+                digest, object_id, size = self._stream(descriptor, expected, hash_name)
+                _check(place, expected, size)
+                return digest, object_id
+            data = _read_whole(descriptor, expected.size_bytes)
         finally:
             os.close(descriptor)
-        return found
+        _check(place, expected, len(data))
+        return self.batch.put(data), _object_id(hash_name, data)
 
     def _open(self, place: bytes) -> int:
         try:
@@ -118,10 +111,16 @@ class ContentReader:
             return digest, hasher.digest().ljust(32, b"\0"), size
 
 
+def _check(place: bytes, expected: Stamp, size: int) -> None:
+    """What was read is what was found, if it is of that size and the stamp is still the same."""
+    if size != expected.size_bytes or stamp(os.lstat(place)) != expected:
+        raise MovedError(place)
+
+
 def _read_whole(descriptor: int, size: int) -> bytes:
     """All that is there, and one byte more than expected where the file has grown."""
     data = os.read(descriptor, size + 1)
-    while len(data) <= size and (more := os.read(descriptor, size + 1 - len(data))):
+    while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
         data += more
     return data
 

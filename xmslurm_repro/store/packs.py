@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,11 +38,23 @@ _SKIPPABLE = struct.Struct("<4sI")
 _SKIPPABLE_MAGIC = b"\x50\x2a\x4d\x18"
 
 
-def compress(data: bytes | bytearray) -> bytes:
+def compress(data: bytes) -> bytes:
     """One zstd frame that holds *data* and says how much that is. Its bytes are no identity."""
-    import zstandard  # noqa: PLC0415 (costs 8 ms)
+    return _compressors().compressor.compress(data)
 
-    return zstandard.ZstdCompressor(level=LEVEL).compress(data)
+
+class _Compressors(threading.local):
+    """A compressor for each thread: to make one takes longer than to compress a small file."""
+
+    def __init__(self) -> None:
+        import zstandard  # noqa: PLC0415 (costs 8 ms)
+
+        self.compressor = zstandard.ZstdCompressor(level=LEVEL)
+
+
+@cache
+def _compressors() -> _Compressors:
+    return _Compressors()
 
 
 class PackWriter:
@@ -53,7 +67,9 @@ class PackWriter:
     def __init__(self, folder: Path, temporary_in: Path) -> None:
         self._folder = folder
         self._file = Temporary(temporary_in)
-        self._buffer = bytearray()
+        # What the next block will hold, not joined yet: bytes are copied once.
+        self._pieces: list[bytes | memoryview] = []
+        self._held_bytes = 0
         self._objects: list[tuple[str, int, int]] = []
         self._blocks: list[tuple[int, int]] = []
         self._raw_bytes = 0
@@ -64,7 +80,7 @@ class PackWriter:
 
     def add(self, digits: str, data: bytes) -> None:
         """Add a whole object that fits into one block; it will not straddle two."""
-        if len(self._buffer) + len(data) > BLOCK_BYTES:
+        if self._held_bytes and self._held_bytes + len(data) > BLOCK_BYTES:
             self._flush()
         start = self.append(data)
         self.close_object(digits, start)
@@ -72,11 +88,21 @@ class PackWriter:
     def append(self, data: bytes | memoryview) -> int:
         """Add bytes of an object; return where in the raw bytes they begin."""
         start = self._raw_bytes
-        self._buffer += data
-        self._raw_bytes += len(data)
-        while len(self._buffer) >= BLOCK_BYTES:
+        if self._held_bytes + len(data) >= BLOCK_BYTES:
+            data = memoryview(data)
+        while self._held_bytes + len(data) >= BLOCK_BYTES:
+            room = BLOCK_BYTES - self._held_bytes
+            self._hold(data[:room])
             self._flush()
+            data = data[room:]
+        if data:
+            self._hold(data)
         return start
+
+    def _hold(self, piece: bytes | memoryview) -> None:
+        self._pieces.append(piece)
+        self._held_bytes += len(piece)
+        self._raw_bytes += len(piece)
 
     def close_object(self, digits: str, start: int) -> None:
         """Name what was appended since *start*."""
@@ -84,9 +110,9 @@ class PackWriter:
 
     def finish(self) -> Path:
         """Publish the pack: afterwards it is there and safe on disk."""
-        if self._pool is None and self._buffer:
-            self._write_block(0, compress(self._buffer))
-        elif self._buffer:
+        if self._pool is None and self._pieces:
+            self._write_block(0, compress(b"".join(self._pieces)))
+        elif self._pieces:
             self._flush()
         while self._underway:
             self._write_oldest()
@@ -106,9 +132,10 @@ class PackWriter:
         self._file.discard()
 
     def _flush(self) -> None:
-        block, rest = bytes(self._buffer[:BLOCK_BYTES]), self._buffer[BLOCK_BYTES:]
-        start = self._raw_bytes - len(self._buffer)
-        self._buffer = rest
+        block = b"".join(self._pieces)
+        start = self._raw_bytes - self._held_bytes
+        self._pieces.clear()
+        self._held_bytes = 0
         if self._pool is None:
             # Costs 10 ms of start-up, which a launch after a small edit need not pay.
             from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
