@@ -27,6 +27,7 @@ class _LazyGroup(click.Group):
         "diff": ("xmslurm_repro.cli.diff:diff", "Say in what two experiments differ."),
         "list": ("xmslurm_repro.cli.inspect:list_", "List all experiments."),
         "show": ("xmslurm_repro.cli.inspect:show", "Show all that is known of an experiment."),
+        "snapshot": ("xmslurm_repro.cli.snapshot:snapshot", "Capture the work tree; explain it."),
         "checkout": ("xmslurm_repro.cli.checkout:checkout", "Restore the code of an experiment."),
         "fetch": ("xmslurm_repro.cli.outputs:fetch", "Copy outputs here, verified."),
         "cancel": ("xmslurm_repro.cli.outputs:cancel", "Cancel runs."),

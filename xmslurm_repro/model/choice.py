@@ -46,6 +46,39 @@ DEFAULT_SECRETS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """
+    Why a path is in a snapshot, or out.
+
+    Attributes:
+        path: From the root of the work tree.
+        is_captured: Whether a launch would capture it.
+        why: For people.
+        rule: The pattern that decided, if one did.
+        file: Where the rule stands: a file, or ``[snapshot] exclude`` of the configuration.
+        line: At which line of *file*, from 1.
+    """
+
+    path: str
+    is_captured: bool
+    why: str
+    rule: str | None = None
+    file: str | None = None
+    line: int | None = None
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON."""
+        return {
+            "path": self.path,
+            "is_captured": self.is_captured,
+            "why": self.why,
+            "rule": self.rule,
+            "file": self.file,
+            "line": self.line,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
     """
     Rules for a capture; all patterns are written as in a ``.gitignore`` at the root of the work

@@ -138,6 +138,8 @@ class Origin:
         notable: Captured paths that people should know of, with what: pointers of Git LFS, large
             files, what looks like a secret.
         tree: The id that git would give the captured tree; ``None`` where nobody asked.
+        commit_tree: The id of *commit*'s tree, likewise. Where it equals *tree*, the snapshot is
+            the commit.
         on_remote: Whether a remote has *commit*, as far as this repository knows; ``None`` where
             nobody asked.
     """
@@ -150,6 +152,7 @@ class Origin:
     skipped: tuple[tuple[str, str], ...] = ()
     notable: tuple[tuple[str, str], ...] = ()
     tree: str | None = None
+    commit_tree: str | None = None
     on_remote: bool | None = None
 
     def to_json(self) -> dict[str, Json]:
@@ -167,6 +170,8 @@ class Origin:
             document["notable"] = dict(self.notable)
         if self.tree is not None:
             document["tree"] = self.tree
+        if self.commit_tree is not None:
+            document["commit_tree"] = self.commit_tree
         if self.on_remote is not None:
             document["on_remote"] = self.on_remote
         return document
@@ -179,7 +184,8 @@ class Origin:
             return tuple(sorted(reader.field(name).text_map().items()))
 
         commit, branch = reader.maybe("commit"), reader.maybe("branch")
-        tree, on_remote = reader.maybe("tree"), reader.maybe("on_remote")
+        tree, commit_tree = reader.maybe("tree"), reader.maybe("commit_tree")
+        on_remote = reader.maybe("on_remote")
         return cls(
             commit=commit.text() if commit else None,
             branch=branch.text() if branch else None,
@@ -189,6 +195,7 @@ class Origin:
             skipped=pairs("skipped"),
             notable=pairs("notable") if reader.maybe("notable") else (),
             tree=tree.text() if tree else None,
+            commit_tree=commit_tree.text() if commit_tree else None,
             on_remote=on_remote.boolean() if on_remote else None,
         )
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from xmslurm_repro.model.choice import Explanation
 from xmslurm_repro.model.contents import Contents
+from xmslurm_repro.model.choice import Explanation
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
@@ -53,6 +55,30 @@ class Snapshotter(Protocol):
 
     def tree(self, root: Digest) -> Tree:
         """The captured tree of that root."""
+        ...
+
+    def identify(self, start: Path, snapshot: Snapshot) -> Snapshot:
+        """
+        Complete the origin of *snapshot*, captured from *start* just now: the id that git would
+        give its tree, that of its commit's tree, and whether a remote has the commit.
+        """
+        ...
+
+    def explain(
+        self,
+        start: Path,
+        path: Path,
+        *,
+        allow_no_repository: bool,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Explanation:
+        """
+        Say why *path* (from *start*) would be captured or not. Captures nothing.
+
+        Raises:
+            UsageError: If it is outside the work tree.
+        """
         ...
 
     def checkout(self, root: Digest, target: Path, *, progress: Progress) -> bool:

@@ -77,6 +77,24 @@ class Prepared:
     image: Image
 
 
+def take_snapshot(tools: Tools, request: CodeRequest) -> Snapshot:
+    """
+    Capture the work tree, with all that can be said of where it comes from.
+
+    Raises:
+        ReproError: Of the capture; see there.
+    """
+    snapshot = tools.snapshots.capture(
+        request.start,
+        allow_unborn=request.allow_unborn,
+        allow_no_repository=request.allow_no_repository,
+        include=request.include,
+        exclude=request.exclude,
+        progress=tools.progress,
+    )
+    return tools.snapshots.identify(request.start, snapshot)
+
+
 def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     """
     Capture the work tree and resolve the base and the lock; fetch and build nothing yet.
@@ -93,14 +111,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
             hint="Make one with `xmslurm-repro base create`, or name one with `--base "
             "REGISTRY/NAME:TAG`, or set `base` in xmslurm-repro.toml.",
         )
-    snapshot = tools.snapshots.capture(
-        request.start,
-        allow_unborn=request.allow_unborn,
-        allow_no_repository=request.allow_no_repository,
-        include=request.include,
-        exclude=request.exclude,
-        progress=tools.progress,
-    )
+    snapshot = take_snapshot(tools, request)
     folder = _folder_in_tree(tools, request)
     base = tools.bases.resolve(reference, progress=tools.progress)
     tree = tools.snapshots.tree(snapshot.root)

@@ -63,7 +63,7 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     if not start.is_dir():
         raise UsageError(f"{start} is no folder")
     try:
-        first = _first_part(start, access, allow_no_repository=allow_no_repository)
+        first = first_part(start, access, allow_no_repository=allow_no_repository)
     except OSError as error:
         raise UnreadableError(
             f"cannot read the repository of {start}: {error.strerror}",
@@ -81,7 +81,13 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     return capturing.run(first, recall, began_ns)
 
 
-def _first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> Part:
+def first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> Part:
+    """
+    What the work tree that holds *start* itself is.
+
+    Raises:
+        NoRepositoryError: If *start* is in no repository, and that is not allowed.
+    """
     try:
         repository = find_repository(start)
     except NoRepositoryError:

@@ -93,7 +93,7 @@ def choose(root: bytes, scan: Scan, rules: Rules) -> Notes:
         DoubtfulFilesError: If untracked files are large or look like secrets; names all.
     """
     if rules.may_include:
-        _let_in(root, scan, rules)
+        let_in(root, scan, rules)
     if rules.may_exclude:
         _leave_out(scan, rules)
     notes: Notes = {}
@@ -181,8 +181,8 @@ def _leave_out(scan: Scan, rules: Rules) -> None:
         scan.skipped[path] = f"excluded by choice ({rules.exclude_pattern(path)})"
 
 
-def _let_in(root: bytes, scan: Scan, rules: Rules) -> None:
-    """Find files that git ignores and the choice wants, which takes a walk of its own."""
+def let_in(root: bytes, scan: Scan, rules: Rules) -> None:
+    """Add the files that git ignores and the choice wants, which takes a walk of its own."""
     known = {path for part in scan.parts for path in part.files}
     for path, found in _all_paths(root, scan):
         if path not in known and rules.is_included(path):

@@ -33,13 +33,19 @@ def head_tree(repository: Repository, commit: str, index: Index, cache_file: Pat
     Raises:
         FormatError: If objects are missing or damaged.
     """
-    tree = _root_tree(repository, commit, cache_file.with_suffix(".head"))
+    tree = root_tree(repository, commit, cache_file.with_suffix(".head"))
     if index.tree == bytes.fromhex(tree) and not index.unmerged:
         return {path: (entry.mode, entry.object_id) for path, entry in index.entries.items()}
     return _entries(repository, tree, cache_file.with_suffix(".tree"))
 
 
-def _root_tree(repository: Repository, commit: str, cache_file: Path) -> str:
+def root_tree(repository: Repository, commit: str, cache_file: Path) -> str:
+    """
+    The id of *commit*'s tree.
+
+    Raises:
+        FormatError: If the commit cannot be read.
+    """
     body = load_checked(cache_file, _ROOT_MAGIC)
     if body is not None:
         known_commit, _, tree = body.decode("ascii").partition(" ")

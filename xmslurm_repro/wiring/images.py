@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from xmslurm_repro import __version__
 from xmslurm_repro.config import Settings
-from xmslurm_repro.model.choice import Choice
+from xmslurm_repro.model.choice import Choice, Explanation
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
@@ -112,6 +112,33 @@ class Snapshots:
         from xmslurm_repro.snapshot.tree import StoredTree
 
         return StoredTree(self.store, root)
+
+    def identify(self, start: Path, snapshot: Snapshot) -> Snapshot:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.identity import identify
+
+        return identify(start, snapshot, store=self.store, cache_dir=self.cache_dir)
+
+    def explain(
+        self,
+        start: Path,
+        path: Path,
+        *,
+        allow_no_repository: bool,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+    ) -> Explanation:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.explain import explain
+
+        return explain(
+            start,
+            path,
+            choice=self._choice(include, exclude),
+            cache_dir=self.cache_dir,
+            environment=self.git_environment,
+            allow_no_repository=allow_no_repository,
+        )
 
     def checkout(self, root: Digest, target: Path, *, progress: Progress) -> bool:
         """See `Snapshotter`."""

@@ -1,0 +1,194 @@
+"""What git would call a captured tree, and whether others have its commit."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xmslurm_repro.errors import FormatError, NoRepositoryError
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.snapshot import Origin, Snapshot
+from xmslurm_repro.ports.store import ObjectStore
+from xmslurm_repro.snapshot.cache import cache_file, load_checked, save_checked
+from xmslurm_repro.snapshot.git_objects import GitTree, IdNamer
+from xmslurm_repro.snapshot.head_tree import root_tree
+from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
+from xmslurm_repro.snapshot.tree import StoredTree
+from xmslurm_repro.store.hashing import blake3_hex
+
+if TYPE_CHECKING:
+    from dulwich.repo import Repo
+
+_TREES_MAGIC = b"xmslurm-git-trees/1\n"
+_REMOTE_MAGIC = b"xmslurm-on-remote/1\n"
+_MOST_FOLDERS = 200_000
+_MOST_COMMITS = 50_000
+_SKEW_S = 7 * 24 * 3600
+"""Clocks of committers differ; a commit may be dated before its parent."""
+
+
+def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: Path) -> Snapshot:
+    """
+    Say what git would call *snapshot*, and whether a remote has its commit.
+
+    The tree's id is computed from the captured bytes, so where it is that of the commit's tree
+    the snapshot is the commit. A submodule counts as its commit where its files are exactly that
+    commit's.
+
+    Args:
+        start: The folder that was captured.
+        snapshot: What was captured of it just now.
+        store: Where it is.
+        cache_dir: Where to remember ids of folders.
+
+    Returns:
+        The snapshot, its origin completed; unchanged where there is no commit.
+
+    Raises:
+        FormatError: If the repository's objects cannot be read.
+        IntegrityError: If the store lacks an object.
+    """
+    try:
+        repository = find_repository(start)
+    except NoRepositoryError:
+        return snapshot
+    origin = snapshot.origin
+    if origin.commit is None:
+        return snapshot
+    commit_tree = _tree_of(repository, origin.commit, cache_dir)
+    hash_name = "sha256" if len(origin.commit) == 64 else "sha1"
+    tree = GitTree(
+        tree=StoredTree(store, snapshot.root),
+        keep=IdNamer(hash_name=hash_name),
+        submodules=dict(_submodules(repository, origin, cache_dir)),
+    )
+    remembered = cache_file(cache_dir, repository.root, "trees")
+    size = _load(tree, remembered, hash_name)
+    name = tree.root_id().hex()
+    if len(tree.known) != size:
+        _save(tree, remembered, hash_name)
+    completed = replace(
+        origin,
+        tree=name,
+        commit_tree=commit_tree,
+        on_remote=_is_on_remote(repository, origin.commit, cache_dir),
+    )
+    return replace(snapshot, origin=completed)
+
+
+def _tree_of(repository: Repository, commit: str, cache_dir: Path) -> str:
+    return root_tree(repository, commit, cache_file(cache_dir, repository.root, "head"))
+
+
+def _submodules(
+    outer: Repository, origin: Origin, cache_dir: Path
+) -> Iterator[tuple[bytes, tuple[bytes, bytes]]]:
+    untracked = {path for path, what in origin.changed if what == "untracked"}
+    for path, commit in origin.submodules:
+        inner = repository_at(os.path.join(outer.root, os.fsencode(path)))
+        if path in untracked or commit == "unborn" or inner is None:
+            continue
+        tree = _tree_of(inner, commit, cache_dir)
+        yield os.fsencode(path), (bytes.fromhex(tree), bytes.fromhex(commit))
+
+
+def _load(tree: GitTree, remembered: Path, hash_name: str) -> int:
+    body = load_checked(remembered, _TREES_MAGIC)
+    if body is not None and body.startswith(hash_name.encode() + b"\n"):
+        records = body.partition(b"\n")[2]
+        step = 32 + (32 if hash_name == "sha256" else 20)
+        for at in range(0, len(records), step):
+            node = Digest.blake3(records[at : at + 32].hex())
+            tree.known[node] = records[at + 32 : at + step]
+    return len(tree.known)
+
+
+def _save(tree: GitTree, remembered: Path, hash_name: str) -> None:
+    newest = list(tree.known.items())[-_MOST_FOLDERS:]
+    records = b"".join(bytes.fromhex(node.hex) + name for node, name in newest)
+    save_checked(remembered, _TREES_MAGIC, hash_name.encode() + b"\n" + records)
+
+
+def _is_on_remote(repository: Repository, commit: str, cache_dir: Path) -> bool | None:
+    """Whether a branch of a remote holds *commit*; ``None`` if that would take too long to say."""
+    remembered = cache_file(cache_dir, repository.root, "remote")
+    key = f"{commit} {_refs_digest(repository)} ".encode()
+    body = load_checked(remembered, _REMOTE_MAGIC)
+    if body is not None and body.startswith(key):
+        return body == key + b"yes"
+    from dulwich.repo import Repo  # noqa: PLC0415 (costs 40 ms)
+
+    try:
+        with Repo(os.fsdecode(repository.root)) as repo:
+            found = _walk(repo, commit.encode())
+    except Exception as error:
+        # The library raises a dozen unrelated types here, from KeyError to zlib.error.
+        raise FormatError(
+            f"{os.fsdecode(repository.git_dir)}: cannot read its history: {error!r}",
+            hint="Run `git fsck` in the repository.",
+        ) from error
+    if found is not None:
+        save_checked(remembered, _REMOTE_MAGIC, key + (b"yes" if found else b"no"))
+    return found
+
+
+def _refs_digest(repository: Repository) -> str:
+    """Changes whenever a ref of a remote does."""
+    texts: list[bytes] = []
+    for name in (b"packed-refs", b"shallow", os.path.join(b"reftable", b"tables.list")):
+        with suppress(OSError), open(os.path.join(repository.common_dir, name), "rb") as file:
+            texts.append(file.read())
+    folders = [os.path.join(repository.common_dir, b"refs", b"remotes")]
+    while folders:
+        with suppress(OSError), os.scandir(folders.pop()) as found:
+            for entry in sorted(found, key=lambda entry: entry.name):
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                    continue
+                with suppress(OSError), open(entry.path, "rb") as file:
+                    texts.append(entry.path + b"\0" + file.read())
+    return blake3_hex(b"\0".join(sorted(texts)))
+
+
+def _walk(repo: Repo, wanted: bytes) -> bool | None:
+    """Go back from the remotes' branches, the newest commit first, until older than *wanted*."""
+    from dulwich.objects import Commit  # noqa: PLC0415 (costs 40 ms)
+
+    tips = {bytes(tip) for tip in repo.refs.as_dict(b"refs/remotes").values()}  # type: ignore[arg-type]
+    if wanted in tips:
+        return True
+    store = repo.object_store
+    target = store[wanted]  # type: ignore[index]
+    assert isinstance(target, Commit)  # noqa: S101 (HEAD's, read before)
+    heap: list[tuple[int, bytes]] = []
+    seen = set(tips)
+
+    def push(name: bytes) -> None:
+        # A shallow clone lacks parents.
+        with suppress(KeyError):
+            found = store[name]  # type: ignore[index]
+            if isinstance(found, Commit):
+                heappush(heap, (-found.commit_time, name))
+
+    for tip in tips:
+        push(tip)
+    while heap:
+        if len(seen) > _MOST_COMMITS:
+            return None
+        negative_time, name = heappop(heap)
+        if -negative_time < target.commit_time - _SKEW_S:
+            return False
+        commit = store[name]  # type: ignore[index]
+        assert isinstance(commit, Commit)  # noqa: S101 (pushed as one)
+        for parent in commit.parents:
+            if parent == wanted:
+                return True
+            if parent not in seen:
+                seen.add(parent)
+                push(parent)
+    return False
