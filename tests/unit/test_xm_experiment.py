@@ -555,6 +555,48 @@ def test_groups_and_auxiliary_units_are_refused_clearly(world):
     assert [] == world.commands
 
 
+def test_replicas_and_configurations_as_jobs_are_refused_clearly(world):
+    class Config(xm.JobConfig):
+        pass
+
+    executor = xm_slurm.Slurm(requirements=xm_slurm.JobRequirements(cpu=1, replicas=2))
+    for job, problem in ((world.job(executor=executor), "2 replicas"), (Config(), "Config")):
+
+        def script(job=job):
+            with world.create() as experiment:
+                experiment.add(job)
+
+        with pytest.raises(NotSupportedError, match=problem):
+            script()
+
+    assert [] == world.commands
+
+
+def test_the_last_lines_of_a_log_are_shown_and_with_follow_all_of_it(world):
+    world.cluster.printed = [b"one\ntw", b"o \xc3", b"\xa4\nthree"]
+
+    async def main():
+        async with world.create() as experiment:
+            unit = await experiment.add(world.job())
+
+            async def read(**how):
+                return "".join([piece async for piece in unit.logs(**how)])
+
+            texts = [await read(**how) for how in ({}, {"num_lines": 2}, {"num_lines": 0})]
+            texts += [await read(follow=True), await read(jobs=["train"])]
+            for wrong, error in (
+                ({"raw": False}, NotSupportedError),
+                ({"jobs": ["x"]}, ValueError),
+            ):
+                with pytest.raises(error):
+                    await read(**wrong)
+            return texts
+
+    whole = "one\ntwo ä\nthree"
+
+    assert [whole, "two ä\nthree", "", whole, whole] == asyncio.run(main())
+
+
 def test_a_group_of_one_is_a_job(world):
     with world.create() as experiment:
         experiment.add(xm.JobGroup(only=world.job()), args={"only": {"args": {"lr": 1}}})

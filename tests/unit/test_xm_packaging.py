@@ -15,6 +15,7 @@ from xmslurm_repro.errors import NotSupportedError, UsageError
 from xmslurm_repro.model.image import MEDIA_TYPE_CONFIG, Descriptor
 from xmslurm_repro.model.lock import Target
 from xmslurm_repro.xm import Slurm, docker_image, python_container, uv_container
+from xmslurm_repro.xm.executables import Dockerfile
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.packaging import package
 
@@ -54,6 +55,9 @@ class Workshop:
     def capture(self, start, *, allow_no_repository, **_):
         self.said.append(("capture", start, allow_no_repository))
         return make_snapshot(self.store, {"train.py": str(start).encode()})
+
+    def identify(self, start, snapshot):
+        return snapshot
 
     def tree(self, root):
         return root
@@ -151,6 +155,58 @@ def test_xmanagers_own_container_is_a_given_image(workshop):
     )
 
     assert ("/bin/run",) == executable.entrypoint
+
+
+def test_a_given_image_may_start_in_another_folder(workshop):
+    [executable] = package(workshop.tools, [docker_image(image="x", workdir=Path("/elsewhere"))])
+
+    assert "/elsewhere" == executable.prepared.plan.workdir
+
+
+def test_xmanagers_own_python_container_is_a_project_whose_lock_is_looked_for(workshop, project):
+    spec = xm.PythonContainer(
+        entrypoint=xm.CommandList(["make data", "python train.py"]),
+        path=str(project),
+        base_image="b",
+    )
+    [executable] = package(
+        workshop.tools,
+        [xm.Packageable(executable_spec=spec, executor_spec=Slurm.Spec(), args={"lr": 1})],
+    )
+
+    assert ("base", "b") in workshop.said
+    assert ("lock", None) in workshop.said
+    assert ("sh", "-e", "-c", 'make data\npython train.py "$@"', "sh") == executable.entrypoint
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        (Dockerfile(dockerfile=Path("/a/D"), context=Path("/a")), "from a Dockerfile: /a/D"),
+        (xm.Dockerfile(path="/b"), "from a Dockerfile: /b/Dockerfile"),
+        (
+            xm.PythonContainer(
+                entrypoint=xm.ModuleName("m"), path="/c", docker_instructions=["RUN x"]
+            ),
+            "docker_instructions of c",
+        ),
+        (
+            xm.PythonContainer(entrypoint=xm.ModuleName("m"), path="/c", use_deep_module=True),
+            "use_deep_module of c",
+        ),
+    ],
+)
+def test_what_a_dockerfile_makes_is_refused_before_anything_is_captured(
+    workshop, project, spec, problem
+):
+    with pytest.raises(NotSupportedError, match=problem) as caught:
+        package(
+            workshop.tools,
+            [uv(project), xm.Packageable(executable_spec=spec, executor_spec=Slurm.Spec())],
+        )
+
+    assert caught.value.hint
+    assert [] == workshop.said
 
 
 @pytest.mark.parametrize("config", [{}, {"config": None}, {"config": {"Entrypoint": None}}])

@@ -16,6 +16,7 @@ from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_im
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.xm.arguments import variables, words
 from xmslurm_repro.xm.executables import Dockerfile, DockerImage, PackagedImage, PythonProject
+from xmslurm_repro.xm.job_blocks import entrypoint_words
 from xmslurm_repro.xm.packageables import refuse_dockerfile
 
 
@@ -32,9 +33,8 @@ def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[Packag
         # Refuse wrong arguments now, not after the images of all the others were built.
         words(packageable.args)
         variables(packageable.env_vars)
-        _refuse_unknown(packageable.executable_spec)
-    for packageable in packageables:
-        spec = packageable.executable_spec
+    specs = [_known(packageable.executable_spec) for packageable in packageables]
+    for packageable, spec in zip(packageables, specs, strict=True):
         if isinstance(spec, PythonProject):
             request = _request(spec)
             if request not in prepared:
@@ -51,7 +51,15 @@ def package(tools: Tools, packageables: Sequence[xm.Packageable]) -> list[Packag
     return executables
 
 
-def _refuse_unknown(spec: xm.ExecutableSpec) -> None:
+def _known(spec: xm.ExecutableSpec) -> xm.ExecutableSpec:
+    """
+    The spec as one that can be packaged.
+
+    Raises:
+        NotSupportedError: If there is no such.
+    """
+    if isinstance(spec, xm.PythonContainer):
+        return _python_project(spec)
     if isinstance(spec, Dockerfile):
         refuse_dockerfile(str(spec.dockerfile))
     if isinstance(spec, xm.Dockerfile):
@@ -61,6 +69,23 @@ def _refuse_unknown(spec: xm.ExecutableSpec) -> None:
             f"{type(spec).__name__} cannot be packaged here",
             hint="Use uv_container, python_container or docker_image.",
         )
+    return spec
+
+
+def _python_project(spec: xm.PythonContainer) -> PythonProject:
+    """XManager's own description of a Python project, whose lock is looked for."""
+    if spec.docker_instructions:
+        refuse_dockerfile(f"the docker_instructions of {spec.name}")
+    if spec.use_deep_module:
+        raise NotSupportedError(
+            f"use_deep_module of {spec.name}: modules are looked for in {spec.path} itself",
+            hint="Give the folder above as `path`, or set PYTHONPATH in env_vars.",
+        )
+    return PythonProject(
+        context=Path(spec.path),
+        entrypoint=entrypoint_words(spec.entrypoint),
+        base_image=spec.base_image,
+    )
 
 
 def _request(spec: PythonProject) -> CodeRequest:

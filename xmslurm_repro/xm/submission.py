@@ -12,7 +12,7 @@ from absl import logging
 from xmanager import xm
 
 from xmslurm_repro.config import ClusterSettings
-from xmslurm_repro.errors import ReproError
+from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.run import Receipt
 from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
@@ -65,6 +65,7 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
 
     Raises:
         ArgumentError: If it makes no sense.
+        NotSupportedError: If it asks for several replicas.
         UnknownClusterError: If there is no such cluster.
     """
     executable, executor = job.executable, job.executor
@@ -74,6 +75,11 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
         )
     if not isinstance(executor, Slurm):
         raise ArgumentTypeError(f"the executor must be a Slurm(…), not {executor!r}")
+    if executor.requirements.replicas != 1:
+        raise NotSupportedError(
+            f"{executor.requirements.replicas} replicas were asked for, and a job runs one",
+            hint="Add a unit for each, or start the processes from the command itself.",
+        )
     described = executor.requirements.cluster
     if isinstance(described, SlurmClusterConfig):
         _describe(session, described, job)
