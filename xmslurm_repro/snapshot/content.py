@@ -69,8 +69,9 @@ class ContentReader:
         except OSError as error:
             # EINVAL: no link any more.
             raise MovedError(place) from error
+        digest = self.batch.put(target)
         _check(place, expected, len(target))
-        return self.batch.put(target), _object_id(hash_name, target)
+        return digest, _object_id(hash_name, target)
 
     def _file(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
         descriptor = self._open(place)
@@ -85,8 +86,9 @@ class ContentReader:
             data = _read_whole(descriptor, expected.size_bytes)
         finally:
             os.close(descriptor)
+        digest = self.batch.put(data)
         _check(place, expected, len(data))
-        return self.batch.put(data), _object_id(hash_name, data)
+        return digest, _object_id(hash_name, data)
 
     def _open(self, place: bytes) -> int:
         try:
