@@ -5,6 +5,7 @@ A program of its own, so that a test can run it under another user, umask and so
 
 from __future__ import annotations
 
+import json  # noqa: F401 (used later, when this user may no longer look for modules)
 import os
 import pwd
 import sys
