@@ -89,6 +89,20 @@ def test_what_goes_wrong_in_a_script_is_said_without_a_traceback(make_cli):
     assert "Traceback" not in done.stderr
 
 
+def test_what_cannot_be_done_is_refused_with_a_way_out(make_cli):
+    cli = project(make_cli)
+    script = SCRIPT.replace("xm_slurm.uv_container(", "xm_slurm.docker_container(").replace(
+        'entrypoint=xm.ModuleName("train"),', ""
+    )
+    (cli.folder / "launch.py").write_text(script)
+
+    done = cli.run("launch", "launch.py", status=29)
+
+    assert "error: images cannot be built from a Dockerfile: Dockerfile" in done.stderr
+    assert "hint: Build and push it once" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_a_script_without_main_is_refused(make_cli):
     cli = make_cli({"launch.py": "x = 1\n"})
 

@@ -115,6 +115,42 @@ def test_a_unit_that_was_added_before_waits_for_nothing_again(world):
     assert [None, "afterok:100"] == run(world, script)
 
 
+def test_a_unit_may_be_told_the_same_again(world):
+    async def script(experiment):
+        first = await experiment.add(world.job(), identity="first")
+        either = first.after_completed() | first.after_failed()
+
+        async def generator(unit):
+            await unit.add(world.job(), dependency=either)
+
+        for _ in range(2):
+            await experiment.add(generator, dependency=either, identity="second")
+
+    assert [None, "afterok:100?afternotok:100"] == run(world, script)
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_unit_that_is_added_twice_at_once_is_submitted_once(world, waits):
+    async def script(experiment):
+        first = await experiment.add(world.job())
+
+        async def generator(unit):
+            await unit.add(world.job())
+
+        await asyncio.gather(
+            *(
+                experiment.add(
+                    generator,
+                    dependency=first.after_completed() if waits else None,
+                    identity="second",
+                )
+                for _ in range(5)
+            )
+        )
+
+    assert [None, "afterok:100" if waits else None] == run(world, script)
+
+
 @pytest.mark.parametrize("count", [2, 11, 12, 300])
 def test_arrays_of_any_length_wait_one_by_one(world, count):
     async def script(experiment):

@@ -101,6 +101,12 @@ def test_every_public_name_is_there(name: str):
     assert [] == missing
 
 
+def test_modules_are_there_without_being_imported_one_by_one():
+    modules = [name for name in NAMES if name and "." not in name]
+
+    assert [] == [name for name in modules if not hasattr(xm_slurm, name)]
+
+
 @pytest.mark.parametrize(("name", "function"), KEYWORDS)
 def test_every_keyword_is_there(name: str, function: str):
     found = module(name)

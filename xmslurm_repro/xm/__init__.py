@@ -8,6 +8,7 @@ A launch script written for ``xm_slurm`` imports this in its place::
 
 from __future__ import annotations
 
+from xmslurm_repro.xm import console as _console  # noqa: F401 (scripts say xm_slurm.console)
 from xmslurm_repro.xm.executables import Dockerfile, DockerImage
 from xmslurm_repro.xm.executors import Slurm, SlurmSpec
 from xmslurm_repro.xm.experiment import SlurmExperiment

@@ -206,23 +206,24 @@ class Submitter:
         access = self._experiment.access
         tools = access.demand()
         self._lock = self._lock or asyncio.Lock()
+        asked = [(unit, ask(tools, access.session, job)) for unit, job in pairs]
+        check_array([each for _, each in asked])
         async with self._lock:
-            asked = [(unit, ask(tools, access.session, job)) for unit, job in pairs]
-            check_array([each for _, each in asked])
             await self._settle(tools)
-            fresh = [(unit, each) for unit, each in asked if not _has_run(tools, unit)]
-        if not fresh:
-            return
-        # Others may submit while this one waits for what the local scheduler cannot wait for.
-        plan = await plan_waiting(
-            tools,
-            [unit.dependency for unit, _ in fresh],
-            cluster=fresh[0][1].cluster,
-            scheduler=fresh[0][1].scheduler,
-        )
-        async with self._lock:
-            for waiting in plan:
-                await self._submit(tools, fresh[waiting.tasks], waiting)
+        while fresh := [(unit, each) for unit, each in asked if not _has_run(tools, unit)]:
+            # Others may submit while this one waits for what the local scheduler cannot wait for.
+            plan = await plan_waiting(
+                tools,
+                [unit.dependency for unit, _ in fresh],
+                cluster=fresh[0][1].cluster,
+                scheduler=fresh[0][1].scheduler,
+            )
+            async with self._lock:
+                if any(_has_run(tools, unit) for unit, _ in fresh):
+                    continue
+                for waiting in plan:
+                    await self._submit(tools, fresh[waiting.tasks], waiting)
+                return
 
     async def _submit(
         self, tools: Tools, fresh: Sequence[tuple[SlurmWorkUnit, Asked]], waiting: Waiting

@@ -111,6 +111,9 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
                 hint="Write `unit.after_completed()`, or several of them joined by `&` or `|`.",
             )
         before = self.dependency
+        # A unit that was added before is not submitted again, whatever it waits for.
+        if self.receipt is not None or dependency == before:
+            return
         self.dependency = dependency if before is None else before & dependency
 
     def add(
