@@ -17,9 +17,9 @@ from xmslurm_repro.errors import StoreError
 from xmslurm_repro.store.files import Temporary, make_folder, remove_stale
 from xmslurm_repro.store.hashing import blake3_hex
 
-_MAGIC = b"xmslurm-stat-cache/1\n"
+_MAGIC = b"xmslurm-stat-cache/2\n"
 _RECORD = struct.Struct("<qqqQI32s32s")
-_COUNT = struct.Struct("<Q")
+_COUNTS = struct.Struct("<QQ")
 _CHECKSUM_BYTES = 20
 SUM = "sum"
 """What an `index_witness` by checksum begins with."""
@@ -101,18 +101,29 @@ def witness(path: str) -> str | None:
 
 
 class StatCache:
-    """What is known of the files of one work tree, by path from its root."""
+    """
+    What is known of the files of one work tree.
+
+    Attributes:
+        known: By path from its root.
+        places: Where the store kept all their bytes; see `ObjectStore.places`.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.known: dict[bytes, Known] = _load(path)
+        self.known: dict[bytes, Known] = {}
+        self.places: frozenset[str] = frozenset()
+        body = load_checked(path, _MAGIC)
+        if body is not None:
+            self._decode(body)
 
-    def save(self, known: Mapping[bytes, Known], *, before_ns: int) -> None:
+    def save(self, known: Mapping[bytes, Known], *, places: frozenset[str], before_ns: int) -> None:
         """
         Remember *known* instead, but for files so new that they may change unseen.
 
         Args:
             known: By path.
+            places: Where the store keeps the bytes of all of *known*.
             before_ns: What the file system's clock said when the capture began.
         """
         limit = settled_before(before_ns)
@@ -121,20 +132,23 @@ class StatCache:
             for path, record in known.items()
             if record.mtime_ns < limit and record.ctime_ns < limit
         }
-        if kept == self.known:
+        if kept == self.known and places == self.places:
             return
-        body = _COUNT.pack(len(kept)) + b"".join(_RECORD.pack(*r) for r in kept.values())
-        save_checked(self._path, _MAGIC, body + b"\0".join(kept))
+        where = "\n".join(sorted(places)).encode()
+        parts = [_COUNTS.pack(len(kept), len(where)), where, *map(_packed, kept.values())]
+        save_checked(self._path, _MAGIC, b"".join(parts) + b"\0".join(kept))
+
+    def _decode(self, body: bytes) -> None:
+        count, where = _COUNTS.unpack_from(body)
+        begin = _COUNTS.size + where
+        end = begin + count * _RECORD.size
+        self.places = frozenset(body[_COUNTS.size : begin].decode().splitlines())
+        records = map(Known._make, _RECORD.iter_unpack(body[begin:end]))
+        self.known = dict(zip(body[end:].split(b"\0"), records, strict=False))
 
 
-def _load(path: Path) -> dict[bytes, Known]:
-    body = load_checked(path, _MAGIC)
-    if body is None:
-        return {}
-    (count,) = _COUNT.unpack_from(body)
-    end = _COUNT.size + count * _RECORD.size
-    records = map(Known._make, _RECORD.iter_unpack(body[_COUNT.size : end]))
-    return dict(zip(body[end:].split(b"\0"), records, strict=False))
+def _packed(known: Known) -> bytes:
+    return _RECORD.pack(*known)
 
 
 def now_ns(folder: Path) -> int:

@@ -43,6 +43,8 @@ from xmslurm_repro.snapshot.repository import Head, find_repository
 from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
 
 _ATTEMPTS = 3
+_MANY_PLACES = 1000
+"""Beyond this it is time to find out which of them are still needed."""
 
 
 def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
@@ -127,21 +129,33 @@ class _Capture:
     notes: Notes = field(default_factory=dict)
     # What was read in this capture, also by attempts that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
+    # Whether the store still holds all that is known of.
+    is_held: bool = False
 
     def run(self, first: Part, recall: Recall, began_ns: int) -> Snapshot:
         cache = StatCache(cache_file(self.access.cache_dir, self.root, "stat"))
+        self.is_held = self.store.has_places(cache.places)
         with self.store.batch() as batch:
             scan, bases, files = self._settle(first, cache, batch)
             root = write_nodes(files, batch)
-        cache.save(files, before_ns=began_ns)
+        places = self._places(cache, files, root)
+        cache.save(files, places=places, before_ns=began_ns)
         snapshot = Snapshot(
             root=root.digest,
             file_count=root.file_count,
             size_bytes=root.size_bytes,
             origin=describe(scan, bases, files, self.notes),
         )
-        self._remember(recall, snapshot, scan, files, root, began_ns)
+        self._remember(recall, snapshot, scan, files, places, began_ns)
         return snapshot
+
+    def _places(self, cache: StatCache, files: Mapping[bytes, Known], root: Root) -> frozenset[str]:
+        """Where the store keeps all that was captured, and perhaps something from before."""
+        if self.is_held and len(cache.places) < _MANY_PLACES:
+            fresh = (known.blake3.hex() for known in self.fresh.values())
+            return cache.places | self.store.places(chain(fresh, root.nodes))
+        digits = (known.blake3.hex() for known in files.values())
+        return self.store.places(chain(digits, root.nodes))
 
     def _remember(
         self,
@@ -149,7 +163,7 @@ class _Capture:
         snapshot: Snapshot,
         scan: Scan,
         files: Mapping[bytes, Known],
-        root: Root,
+        places: frozenset[str],
         began_ns: int,
     ) -> None:
         witnesses: Witnesses = {}
@@ -161,13 +175,12 @@ class _Capture:
         for path in scan.rules - files.keys():
             seen[path] = stamp(os.lstat(os.path.join(self.root, path)))
         seen.update(files)
-        digits = chain((known.blake3.hex() for known in files.values()), root.nodes)
         recall.remember(
             snapshot,
             repositories=[part.repository for part in scan.parts if part.repository],
             witnesses=witnesses,
             seen=seen,
-            places=self.store.places(digits),
+            places=places,
             before_ns=began_ns,
         )
 
@@ -216,7 +229,9 @@ class _Capture:
         return files, unread
 
     def _is_stored(self, path: bytes, known: Known) -> bool:
-        return path in self.fresh or self.store.has(Digest.blake3(known.blake3.hex()))
+        if self.is_held or path in self.fresh:
+            return True
+        return self.store.has(Digest.blake3(known.blake3.hex()))
 
     def _read(
         self,
