@@ -6,14 +6,17 @@ from dataclasses import replace
 import pytest
 
 from tests.support.world import make_prepared, make_world
-from xmslurm_repro.errors import IntegrityError, NotFoundError, UsageError
+from xmslurm_repro.errors import ConnectionLostError, IntegrityError, NotFoundError, UsageError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.model.verdict import Level
 from xmslurm_repro.model.work import Network, Resources, WorkUnit
 from xmslurm_repro.services.diff import diff
 from xmslurm_repro.services.launch import add_units, make_job
+from xmslurm_repro.services.logs import log, runs_with_logs
 from xmslurm_repro.services.lookup import select
+from xmslurm_repro.services.observe import refresh_unfinished
 from xmslurm_repro.services.replay import finish_replay, start_replay
+from xmslurm_repro.services.status import summaries
 from xmslurm_repro.services.submit import Batch, submit
 
 HASHES = {"same": "a", "other": "b"}
@@ -288,3 +291,29 @@ def test_what_names_nothing_is_a_usage_error(name):
 
     with pytest.raises(UsageError):
         select(tools.record, name)
+
+
+def test_a_list_knows_what_has_ended_since_and_names_clusters_out_of_reach():
+    tools, cluster = make_world()
+    launched(tools, cluster)
+
+    assert asyncio.run(refresh_unfinished(tools)) == []
+    assert [item.states for item in summaries(tools)] == [{"completed": 1}]
+
+    launched(tools, cluster)
+    cluster.trouble["observe"] = ConnectionLostError("no route", may_have_run=False)
+    assert len(asyncio.run(refresh_unfinished(tools))) == 1
+    assert [item.states for item in summaries(tools)] == [{"completed": 1}, {"pending": 1}]
+
+
+def test_a_log_that_is_gone_is_said_to_be_gone():
+    tools, cluster = make_world()
+    launched(tools, cluster)
+    asyncio.run(refresh_unfinished(tools))
+
+    async def printed():
+        [run] = runs_with_logs(tools, select(tools.record, "1"))
+        return [chunk async for chunk in log(tools, run)]
+
+    with pytest.raises(NotFoundError, match="is not on alpha any more"):
+        asyncio.run(printed())

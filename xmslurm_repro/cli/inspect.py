@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xmslurm_repro.cli.errors import echo_error
 from xmslurm_repro.cli.output import (
     json_option,
     plural,
@@ -82,14 +83,19 @@ def _print_runs(found: Sequence[RunStatus]) -> None:
 
 
 @click.command("list")
+@click.option("--offline", is_flag=True, help="Ask no cluster; show what was last seen.")
 @json_option
-def list_(as_json: bool) -> int:
-    """List all experiments, as their clusters last answered."""
+def list_(offline: bool, as_json: bool) -> int:
+    """List all experiments. Clusters are asked about runs that have not ended."""
 
     async def body(tools: Tools) -> int:
+        from xmslurm_repro.services.observe import refresh_unfinished
         from xmslurm_repro.services.status import summaries
 
-        await settle_first(tools)
+        if not offline:
+            await settle_first(tools)
+            for error in await refresh_unfinished(tools):
+                echo_error(error, label="warning")
         found = summaries(tools)
         if as_json:
             print_json([item.to_json() for item in found])

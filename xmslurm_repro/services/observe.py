@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from xmslurm_repro.errors import SubmitUnknownError
+from xmslurm_repro.errors import ReproError, SubmitUnknownError
 from xmslurm_repro.model.run import Outcome, RunId, RunState
 from xmslurm_repro.ports.cluster import Observation
 from xmslurm_repro.ports.record import RunRow
@@ -61,6 +61,26 @@ def _with_state(run: RunRow, observation: Observation | None) -> RunRow:
     if observation is None:
         return run
     return RunRow(receipt=run.receipt, state=observation.state, reason=observation.reason)
+
+
+async def refresh_unfinished(tools: Tools) -> list[ReproError]:
+    """
+    Ask about every run of every experiment that has not ended, cluster by cluster.
+
+    Returns:
+        What stood in the way, one error for each cluster that could not be asked.
+    """
+    by_cluster: dict[str, list[RunRow]] = defaultdict(list)
+    for run in tools.record.runs():
+        if not run.state.is_final and run.receipt.job_id is not None:
+            by_cluster[run.receipt.cluster].append(run)
+    troubles: list[ReproError] = []
+    for _, runs in sorted(by_cluster.items()):
+        try:
+            await refresh(tools, runs)
+        except ReproError as error:
+            troubles.append(error)
+    return troubles
 
 
 async def wait(

@@ -17,7 +17,6 @@ from xmslurm_repro.services.observe import last_outcome, refresh, wait
 from xmslurm_repro.services.submit import Batch, PlannedRun, submit
 from xmslurm_repro.services.tools import Tools
 
-
 _WHEN = frozenset({"begin", "deadline", "dependency", "kill-on-invalid-dep"})
 """Options that said when a run was to start: times that have passed, and jobs that have ended."""
 
