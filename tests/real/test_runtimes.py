@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import signal
 import subprocess
 import tempfile
@@ -139,6 +140,48 @@ def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed):
             time.sleep(0.1)
 
     raise AssertionError("the container goes on")
+
+
+def test_a_job_runs_where_another_was_killed_with_all_that_belonged_to_it(testbed: Testbed):
+    mark = f"8{os.getpid()}"
+    with ssh_place(testbed, Podman()) as place:
+        doomed, later = (
+            submission(place.image(), ["bash", "-c", script], token=fresh_token())
+            for script in (f"echo on; sleep {mark}", "echo fine")
+        )
+
+        async def scenario(cluster: ShellCluster):
+            runs = await place.launch(cluster, doomed)
+            async for _ in cluster.logs(doomed.tasks[0].run_id, attempt=None, follow=True):
+                break
+            # As a site that tracks processes by cgroup does: podman's helpers are gone as well.
+            (run_folder,) = {folder for pid in sleepers(mark) for folder in run_folders(pid)}
+            for process in (*processes_of(run_folder), *sleepers(mark)):
+                with suppress(ProcessLookupError):
+                    os.kill(int(process.parent.name), signal.SIGKILL)
+            await place.finish(cluster, runs)
+            return await place.finish(cluster, await place.launch(cluster, later))
+
+        observations = place.run(scenario)
+
+    assert [(RunState.COMPLETED, None)] == [(o.state, o.reason) for o in observations]
+
+
+def run_folders(pid: Path) -> list[str]:
+    """The folder of the podman that keeps a process: named by its parent, conmon."""
+    parent = content(pid.parent / "status").decode().partition("PPid:\t")[2].split()[0]
+    words = content(Path("/proc") / parent / "cmdline").decode().split("\0")
+    return [word.rpartition("/")[0] for word in words if re.fullmatch(r"/tmp/[^/]+/run", word)][:1]
+
+
+def processes_of(run_folder: str) -> list[Path]:
+    """Everything that a job and its podman started."""
+    named = run_folder.encode()
+    return [
+        path
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if named in content(path) or named in content(path.parent / "environ")
+    ]
 
 
 def sleepers(mark: str) -> list[Path]:

@@ -43,18 +43,24 @@ xm_make_store() {
     export XDG_RUNTIME_DIR=$xm_podman_run/xdg
     mkdir -p "$xm_store" "$XDG_RUNTIME_DIR" && chmod 700 "$XDG_RUNTIME_DIR" "$xm_podman_run" ||
         xm_finish failed '' "nothing can be written to $xm_store"
-    xm_check_namespace "$XDG_RUNTIME_DIR/libpod/tmp/pause.pid"
+    ((UID == 0)) || xm_alone "$xm_podman_run/lock" xm_have_namespace "$XDG_RUNTIME_DIR/libpod/tmp/pause.pid"
 }
 
 # Without root, podman keeps a process that holds its view of the file system from job to job. What
-# was mounted since, or is this job's alone, is not in it.
-xm_check_namespace() {
+# was mounted since, or is this job's alone, is not in it. If that process is gone, podman looks for
+# another among the containers that it remembers, and gives up where those were killed with their
+# jobs. So it gets its process by way of a store that remembers nothing.
+xm_have_namespace() {
     local pid
-    [[ -r $1 ]] || return 0
-    pid=$(<"$1")
-    [[ /proc/$pid/root$xm_outputs -ef $xm_outputs && /proc/$pid/root$xm_local -ef $xm_local ]] && return 0
-    [[ $(readlink "/proc/$pid/exe") == */podman ]] && kill "$pid" 2>/dev/null
-    rm -f "$1"
+    if [[ -r $1 ]]; then
+        pid=$(<"$1")
+        [[ /proc/$pid/root$xm_outputs -ef $xm_outputs && /proc/$pid/root$xm_local -ef $xm_local ]] && return 0
+        [[ $(readlink "/proc/$pid/exe") == */podman ]] && kill "$pid" 2>/dev/null
+        rm -f "$1"
+    fi
+    rm -rf "$xm_podman_run/empty"
+    podman --root "$xm_podman_run/empty/root" --runroot "$xm_podman_run/empty/run" --storage-driver overlay \
+        --cgroup-manager cgroupfs unshare true 8>&- 9>&- >/dev/null 2>&1
 }
 
 xm_pull() {
@@ -66,7 +72,7 @@ xm_pull() {
         from=docker://$xm_registry@$xm_image
         ((xm_registry_is_insecure)) && how=(--tls-verify=false)
     fi
-    "${xm_podman[@]}" image exists "$xm_image_id" || "${xm_podman[@]}" pull -q "${how[@]}" "$from"
+    "${xm_podman[@]}" image exists "$xm_image_id" || "${xm_podman[@]}" pull -q "${how[@]}" "$from" 8>&- 9>&-
 }
 
 # podman asks for more than it may have where root lacks CAP_SYS_RESOURCE; 32768 processes are what
