@@ -317,3 +317,16 @@ def test_a_log_that_is_gone_is_said_to_be_gone():
 
     with pytest.raises(NotFoundError, match="is not on alpha any more"):
         asyncio.run(printed())
+
+
+def test_a_damaged_experiment_does_not_hide_the_others():
+    tools, cluster = make_world()
+    launched(tools, cluster)
+    launched(tools, cluster, files={"b": b""})
+    first, _ = tools.record.experiments()
+    tools.store.objects[first.manifest] = b"{}"
+
+    damaged, whole = summaries(tools)
+
+    assert str(first.manifest) in damaged.trouble
+    assert (whole.trouble, whole.command) == (None, ("train",))

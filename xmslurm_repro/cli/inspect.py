@@ -115,11 +115,16 @@ def _print_summaries(found: Sequence[ExperimentSummary]) -> None:
             item.row.created_at,
             item.row.manifest.short if item.row.manifest else "-",
             ", ".join(f"{count} {state}" for state, count in item.states.items()) or "-",
-            f"replay of {item.row.replay_of}" if item.row.replay_of else item.row.title,
+            _say_title(item),
         ]
         for item in found
     ]
     print_table(["id", "launched", "manifest", "runs", "title"], rows)
+
+
+def _say_title(item: ExperimentSummary) -> str:
+    title = f"replay of {item.row.replay_of}" if item.row.replay_of else item.row.title
+    return f"{title} ({click.style('damaged', fg='red')})" if item.trouble else title
 
 
 @click.command()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xmslurm_repro.errors import FormatError, IntegrityError
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.run import Outcome
 from xmslurm_repro.ports.record import ExperimentRow, RunRow
@@ -57,11 +58,13 @@ class ExperimentSummary:
         row: The experiment.
         states: How many runs were last seen in each state.
         command: Of its first unit, for people; ``None`` when it has none.
+        trouble: Why its documents could not be read, if so.
     """
 
     row: ExperimentRow
     states: dict[str, int]
     command: tuple[str, ...] | None
+    trouble: str | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON."""
@@ -73,6 +76,7 @@ class ExperimentSummary:
             "replay_of": self.row.replay_of,
             "states": dict(self.states),
             "command": list(self.command) if self.command else None,
+            "trouble": self.trouble,
         }
 
 
@@ -82,11 +86,16 @@ def summaries(tools: Tools) -> list[ExperimentSummary]:
 
 
 def summary(tools: Tools, row: ExperimentRow) -> ExperimentSummary:
-    """One experiment as the record last saw it."""
+    """One experiment as the record last saw it. Damage is said, and hides nothing else."""
     runs = tools.record.runs(experiment_id=row.id)
     counted = Counter(run.state.value for run in runs)
-    command = None
-    if row.manifest is not None and (units := read_manifest(tools.store, row).units):
-        first = runs[0].receipt.unit if runs else units[0]
-        command = read_unit(tools.store, first).jobs[0].argv
-    return ExperimentSummary(row=row, states=dict(sorted(counted.items())), command=command)
+    command, trouble = None, None
+    try:
+        if row.manifest is not None and (units := read_manifest(tools.store, row).units):
+            first = runs[0].receipt.unit if runs else units[0]
+            command = read_unit(tools.store, first).jobs[0].argv
+    except (IntegrityError, FormatError) as error:
+        trouble = error.message
+    return ExperimentSummary(
+        row=row, states=dict(sorted(counted.items())), command=command, trouble=trouble
+    )
