@@ -113,3 +113,27 @@ def test_what_is_no_tar_is_refused(tmp_path):
 
     with pytest.raises(ImageError, match="no tar of a root"):
         RootTar(tmp_path / "a.tar", keep=lambda name: True)
+
+
+def layer(path, *, whole: bool) -> dict[str, tarfile.TarInfo]:
+    blobs = MemoryBlobStore()
+    with closing(RootTar(path, keep=lambda name: True)) as root, blobs.writer() as blob:
+        writer = LayerWriter(blob)
+        root.write(writer, {}, whole=whole)
+        _, described = writer.commit()
+    return read(blobs.get(described.digest))
+
+
+def test_a_layer_gets_no_folders_that_it_did_not_have(tmp_path):
+    source(tmp_path / "a.tar", {"tmp/x": ("0", 0o644, b"", ""), "a/.wh.b": ("0", 0, b"", "")})
+
+    assert ["a", "a/.wh.b", "tmp", "tmp/x"] == list(layer(tmp_path / "a.tar", whole=True))
+    assert ["a/.wh.b", "tmp/x"] == list(layer(tmp_path / "a.tar", whole=False))
+
+
+@pytest.mark.parametrize("target", ["gone", "a"])
+def test_a_hard_link_to_nothing_is_refused(tmp_path, target):
+    source(tmp_path / "a.tar", {"a": ("1", 0o644, b"", target)})
+
+    with pytest.raises(ImageError, match="/a is a hard link to nothing"):
+        layer(tmp_path / "a.tar", whole=False)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from xmslurm_repro.cli.output import json_option, print_fields, print_json, print_table
 from xmslurm_repro.cli.session import run
+from xmslurm_repro.errors import UsageError
 from xmslurm_repro.model.canonical import Json
 
 if TYPE_CHECKING:
@@ -78,6 +80,56 @@ def show(name: str, as_json: bool) -> int:
         print_fields([("system  ", system)])
         for package in contents.packages:
             click.echo(f"package   {package.name}={package.version}")
+        return 0
+
+    return run(body, is_quiet=as_json)
+
+
+@base.command()
+@click.option("--name", default="default", show_default=True, help="What to call it.")
+@click.option("--file", default="Dockerfile", show_default=True, help="From the context.")
+@click.option("--context", default=".", metavar="DIR", help="The folder to build in.")
+@click.option("--network", metavar="MODE", help="For its steps: none, host or default.")
+@click.option("--no-cache", is_flag=True, help="Run every step, whatever the engine has cached.")
+@click.option("--no-git", is_flag=True, help="Accept a folder that is in no git repository.")
+@json_option
+def build(
+    name: str,
+    file: str,
+    context: str,
+    network: str | None,
+    no_cache: bool,
+    no_git: bool,
+    as_json: bool,
+) -> int:
+    """
+    Build a Dockerfile with a Docker engine, make the result canonical, and call it a name.
+
+    The context is a snapshot of the work tree: what git ignores is not in it. An engine other
+    than that of the usual socket is named by DOCKER_HOST.
+    """
+
+    async def body(tools: Tools) -> int:
+        from xmslurm_repro.services.build_base import build_base
+        from xmslurm_repro.services.prepare import CodeRequest
+
+        start = Path(context).absolute()
+        if not start.is_dir():
+            raise UsageError(f"there is no folder {context}")
+        built = build_base(
+            tools,
+            CodeRequest(start=start, allow_unborn=True, allow_no_repository=no_git),
+            name=name,
+            dockerfile=file,
+            network=network,
+            use_cache=not no_cache,
+        )
+        if as_json:
+            snapshot = str(built.snapshot.root)
+            print_json({**_base_json(name, built.base), "snapshot": snapshot})
+        else:
+            _print_base(name, built.base, as_json=False)
+            print_fields([("snapshot", str(built.snapshot.root))])
         return 0
 
     return run(body, is_quiet=as_json)

@@ -76,6 +76,7 @@ def load_settings(
         resources=_resources(values),
         network=Network(_value(values, "defaults", "network") or Network.NONE.value),
         ssh_agent=environ.get("SSH_AUTH_SOCK") or None,
+        docker_host=environ.get("DOCKER_HOST") or None,
         git_environment={name: environ[name] for name in _GIT_VARIABLES if name in environ},
         files=tuple(file for file in files if file.is_file()),
     )

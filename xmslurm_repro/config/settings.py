@@ -101,6 +101,7 @@ class Settings:
         choice: What snapshots let in and leave out beyond git's rules.
         files: The configuration files that were read, the weakest first.
         ssh_agent: The agent's socket, or ``None``.
+        docker_host: URL of the Docker engine; ``None`` for the usual socket.
         user_home: The user's home folder.
         git_environment: The variables that say where git's own configuration is.
     """
@@ -124,6 +125,7 @@ class Settings:
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
     ssh_agent: str | None = None
+    docker_host: str | None = None
     git_environment: Mapping[str, str] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from xmslurm_repro.image.base import BASE_PREFIX, check_base_name, read_base, resolve_base
 from xmslurm_repro.image.contents import read_contents
 from xmslurm_repro.image.create import create_base
+from xmslurm_repro.image.dockerfile import DockerBuild, build_dockerfile
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.image import BaseImage, Descriptor
 from xmslurm_repro.ports.progress import Progress
-from xmslurm_repro.ports.store import BlobStore
+from xmslurm_repro.ports.store import BlobStore, Tree
 
 Pull = Callable[[str, Progress], Descriptor]
 """Fetches all blobs that a registry's reference names; returns the image manifest's (or the
@@ -84,6 +85,9 @@ class Bases:
             work_dir=self._work_dir,
             progress=progress,
         )
+        return self._read(name, manifest, progress)
+
+    def _read(self, name: str, manifest: Descriptor, progress: Progress) -> BaseImage:
         return read_base(
             name,
             manifest,
@@ -104,6 +108,34 @@ class Bases:
         base = self.resolve(reference, progress=progress)
         self._blobs.set_ref(BASE_PREFIX + name, base.manifest)
         return base
+
+    def build(
+        self,
+        *,
+        name: str,
+        tree: Tree,
+        folder: str,
+        dockerfile: str,
+        network: str | None,
+        use_cache: bool,
+        progress: Progress,
+    ) -> BaseImage:
+        """Build a Dockerfile by the Docker engine; see `image.dockerfile.build_dockerfile`."""
+        manifest = build_dockerfile(
+            name,
+            DockerBuild(
+                tree=tree,
+                folder=folder,
+                dockerfile=dockerfile,
+                network=network,
+                use_cache=use_cache,
+            ),
+            self._blobs,
+            work_dir=self._work_dir,
+            docker_host=self._docker_host,
+            progress=progress,
+        )
+        return self._read(name, manifest, progress)
 
     def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
         """See `image.contents.read_contents`."""

@@ -32,8 +32,8 @@ from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.store.layout import DiskBlobStore
 
 _CHUNK = 1 << 20
-_TIMEOUT_SECONDS = 600
-_DEFAULT_DOCKER = "unix:///var/run/docker.sock"
+TIMEOUT_SECONDS = 600
+DEFAULT_DOCKER = "unix:///var/run/docker.sock"
 
 
 def from_layout(place: str, blobs: BlobStore, architecture: str) -> Descriptor:
@@ -122,12 +122,12 @@ def from_docker_daemon(
     from docker import DockerClient  # noqa: PLC0415
     from docker.errors import DockerException, ImageNotFound  # noqa: PLC0415
 
-    url = docker_host or _DEFAULT_DOCKER
+    url = docker_host or DEFAULT_DOCKER
     work_dir.mkdir(parents=True, exist_ok=True)
     try:
-        _knock(url)
+        knock(url)
         with (
-            closing(DockerClient(base_url=url, timeout=_TIMEOUT_SECONDS)) as client,
+            closing(DockerClient(base_url=url, timeout=TIMEOUT_SECONDS)) as client,
             tempfile.NamedTemporaryFile(dir=work_dir) as saved,
         ):
             for chunk in client.images.get(name).save(chunk_size=_CHUNK):
@@ -147,7 +147,8 @@ def from_docker_daemon(
         ) from error
 
 
-def _knock(url: str) -> None:
+def knock(url: str) -> None:
+    """Raise `OSError` if nobody answers at the socket *url*."""
     # docker-py leaves its socket open when nobody answers.
     if url.startswith("unix://"):
         with socket.socket(socket.AF_UNIX) as probe:
@@ -155,10 +156,10 @@ def _knock(url: str) -> None:
 
 
 def _import_archive(archive: tarfile.TarFile, blobs: BlobStore, what: str) -> Descriptor:
-    images = list(Reader.of_json(_read(archive, "manifest.json", what), what).items())
+    images = list(Reader.of_json(read_member(archive, "manifest.json", what), what).items())
     if len(images) != 1:
         raise BaseUnreachableError(f"{what} holds {len(images)} images instead of one")
-    config_data = _read(archive, images[0].field("Config").text(), what)
+    config_data = read_member(archive, images[0].field("Config").text(), what)
     config = Reader.of_json(config_data, f"config in {what}")
     diff_ids = [item.digest() for item in config.field("rootfs").field("diff_ids").items()]
     names = images[0].field("Layers").texts()
@@ -166,8 +167,8 @@ def _import_archive(archive: tarfile.TarFile, blobs: BlobStore, what: str) -> De
         raise ImageError(f"{what} has {len(names)} layers, but {len(diff_ids)} DiffIDs")
     layers = []
     for number, (name, diff_id) in enumerate(zip(names, diff_ids, strict=True), start=1):
-        with _open(archive, name, what) as source:
-            blob = _store_layer(source, diff_id, blobs, f"{what}: {name}")
+        with open_member(archive, name, what) as source:
+            blob = store_layer(source, diff_id, blobs, f"{what}: {name}")
         title = f"base {number} of {len(names)}"
         layers.append(Layer(kind=LayerKind.BASE, title=title, diff_id=diff_id, blob=blob))
     described = Descriptor(
@@ -179,7 +180,13 @@ def _import_archive(archive: tarfile.TarFile, blobs: BlobStore, what: str) -> De
     )
 
 
-def _store_layer(source: BinaryIO, diff_id: Digest, blobs: BlobStore, what: str) -> Descriptor:
+def store_layer(source: BinaryIO, diff_id: Digest, blobs: BlobStore, what: str) -> Descriptor:
+    """
+    Keep a layer as it is: compressed by others, or framed by us and checked against *diff_id*.
+
+    Raises:
+        BaseUnreachableError: If it is damaged.
+    """
     head = source.read(2)
     source.seek(0)
     if head == b"\x1f\x8b":
@@ -199,12 +206,19 @@ def _store_layer(source: BinaryIO, diff_id: Digest, blobs: BlobStore, what: str)
     return blob
 
 
-def _read(archive: tarfile.TarFile, name: str, what: str) -> bytes:
-    with _open(archive, name, what) as stream:
+def read_member(archive: tarfile.TarFile, name: str, what: str) -> bytes:
+    """The content of *name*; raises as `open_member`."""
+    with open_member(archive, name, what) as stream:
         return stream.read()
 
 
-def _open(archive: tarfile.TarFile, name: str, what: str) -> BinaryIO:
+def open_member(archive: tarfile.TarFile, name: str, what: str) -> BinaryIO:
+    """
+    Open the file *name*, through links.
+
+    Raises:
+        BaseUnreachableError: If it is not there; *what* says in what.
+    """
     try:
         # Follows links, as which docker before version 25 saves a layer that stands twice.
         found = archive.extractfile(name)

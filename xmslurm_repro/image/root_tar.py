@@ -61,9 +61,12 @@ class RootTar:
         source = self._archive.extractfile(member)
         return source.read() if source else None
 
-    def write(self, layer: LayerWriter, added: dict[str, AddedFile]) -> None:
+    def write(self, layer: LayerWriter, added: dict[str, AddedFile], *, whole: bool = True) -> None:
         """
         Write all of it with *added*, which wins over what is there.
+
+        Where it is not the *whole* root but a layer, folders that it does not have stay out of
+        it: they are below, with modes that are not ours to change.
 
         Raises:
             ImageError: If a member is neither file, folder nor link.
@@ -72,7 +75,7 @@ class RootTar:
         anchors: dict[str, str] = {}
         folders = {name for name, member in self._members.items() if member.isdir()}
         for name in sorted({*self._members, *added}, key=_as_bytes):
-            for parent in _missing_parents(name, folders):
+            for parent in _missing_parents(name, folders) if whole else ():
                 folders.add(parent)
                 layer.write(member_header(_as_bytes(parent), kind=DIRECTORY, mode=0o755))
             if name in added:
@@ -103,9 +106,13 @@ class RootTar:
             raise ImageError(f"/{name} is neither file, folder nor link; a base cannot hold it")
 
     def _origin(self, member: tarfile.TarInfo) -> tarfile.TarInfo:
-        while member.islnk():
-            member = self._all[_normal(member.linkname)]
-        return member
+        seen = member
+        while seen.islnk():
+            target = self._all.get(_normal(seen.linkname))
+            if target is None or target is seen:
+                raise ImageError(f"/{_normal(member.name)} is a hard link to nothing in its layer")
+            seen = target
+        return seen
 
 
 def _header(

@@ -131,6 +131,26 @@ class BaseSource(Protocol):
         """Resolve *reference* and call it *name* from now on."""
         ...
 
+    def build(
+        self,
+        *,
+        name: str,
+        tree: Tree,
+        folder: str,
+        dockerfile: str,
+        network: str | None,
+        use_cache: bool,
+        progress: Progress,
+    ) -> BaseImage:
+        """
+        Build *dockerfile* with the folder *folder* of *tree* as its context; call it *name*.
+
+        Raises:
+            BaseUnreachableError: If no engine can be reached.
+            ImageError: If a step fails.
+        """
+        ...
+
     def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
         """What the distribution's package database in *base* lists."""
         ...

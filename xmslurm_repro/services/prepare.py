@@ -112,7 +112,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
             "REGISTRY/NAME:TAG`, or set `base` in xmslurm-repro.toml.",
         )
     snapshot = take_snapshot(tools, request)
-    folder = _folder_in_tree(tools, request)
+    folder = folder_in_tree(tools, request)
     base = tools.bases.resolve(reference, progress=tools.progress)
     tree = tools.snapshots.tree(snapshot.root)
     lock = _resolve_lock(tools, request, tree, folder, base)
@@ -135,7 +135,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     )
 
 
-def _folder_in_tree(tools: Tools, request: CodeRequest) -> str:
+def folder_in_tree(tools: Tools, request: CodeRequest) -> str:
     """Where *start* lies below the work tree's top: ``""`` for the top itself."""
     start = Path(os.path.realpath(request.start))
     try:

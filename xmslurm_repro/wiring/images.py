@@ -161,8 +161,16 @@ class Snapshots:
 class LazyBases:
     """A `BaseSource` over the local store, registries, layouts and Docker engines."""
 
-    def __init__(self, connections: Connections, *, blobs: BlobStore, cache_dir: Path) -> None:
+    def __init__(
+        self,
+        connections: Connections,
+        *,
+        blobs: BlobStore,
+        cache_dir: Path,
+        docker_host: str | None = None,
+    ) -> None:
         self._connections, self._blobs, self._cache_dir = connections, blobs, cache_dir
+        self._docker_host = docker_host
 
     @cached_property
     def _bases(self) -> Bases:
@@ -171,7 +179,13 @@ class LazyBases:
         def pull(reference: str, progress: Progress) -> Descriptor:
             return self._connections.registry.pull(reference, self._blobs, progress=progress)
 
-        return Bases(self._blobs, pull, work_dir=self._cache_dir, cache_dir=self._cache_dir)
+        return Bases(
+            self._blobs,
+            pull,
+            work_dir=self._cache_dir,
+            cache_dir=self._cache_dir,
+            docker_host=self._docker_host,
+        )
 
     def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
         """See `BaseSource`."""
@@ -194,6 +208,28 @@ class LazyBases:
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
         """See `BaseSource`."""
         return self._bases.add(name=name, reference=reference, progress=progress)
+
+    def build(
+        self,
+        *,
+        name: str,
+        tree: Tree,
+        folder: str,
+        dockerfile: str,
+        network: str | None,
+        use_cache: bool,
+        progress: Progress,
+    ) -> BaseImage:
+        """See `BaseSource`."""
+        return self._bases.build(
+            name=name,
+            tree=tree,
+            folder=folder,
+            dockerfile=dockerfile,
+            network=network,
+            use_cache=use_cache,
+            progress=progress,
+        )
 
     def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
         """See `BaseSource`."""

@@ -55,7 +55,12 @@ async def open_tools(
                 git_environment=settings.git_environment,
                 choice=settings.choice,
             ),
-            bases=LazyBases(connections, blobs=blobs, cache_dir=cache / "bases"),
+            bases=LazyBases(
+                connections,
+                blobs=blobs,
+                cache_dir=cache / "bases",
+                docker_host=settings.docker_host,
+            ),
             locks=locks,
             builder=LazyBuilder(blobs=blobs, cache_dir=cache / "layers"),
             fresh_builder=LazyBuilder(blobs=blobs, cache_dir=None),
