@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.testbed.bed import PREFIX, REPOSITORY, Testbed
-from tests.testbed.processes import marked, wait_until
+from tests.testbed.bed import PREFIX, REPOSITORY, Parts, Testbed, start_testbed
+from tests.testbed.processes import Process, marked, wait_until
 
 
 def test_a_user_submits_a_job_on_the_login_node_and_finds_its_output_at_home(testbed: Testbed):
@@ -80,6 +80,21 @@ time.sleep(1000)
 
     wait_until(lambda: not root.exists(), "the folder to be gone", seconds=10)
     assert marked(root) == []
+
+
+def test_what_left_its_parents_its_environment_and_its_namespace_ends_with_the_test_bed():
+    # As the process that podman without root leaves behind.
+    leave = "setsid env -i unshare --user --mount sh -c 'echo $$; exec sleep 1000' 2>&1 &"
+    bed = start_testbed(Parts(slurm=False, registry=False))
+    try:
+        said = bed.run_as("xsalice", ["sh", "-c", f"({leave}) >left; sleep 0.5; cat left"])
+        left = Process.of(int(said))
+        assert left is not None
+        assert left.is_alive
+    finally:
+        bed.stop()
+
+    assert not left.is_alive
 
 
 def ssh(testbed: Testbed, command: str) -> str:

@@ -122,20 +122,30 @@ def _table() -> dict[Process, int]:
 
 
 def marked(root: Path) -> list[Process]:
-    """Every process that carries the test bed's mark, and all their descendants."""
-    mark = f"{MARK}={root}".encode()
+    """
+    Every process of the test bed: those that carry its mark, those that see its homes, and all
+    their descendants.
+
+    The mark is lost where an environment is cleaned; the homes are not, except in containers,
+    whose keepers are found.
+    """
     parents = _table()
-    ours = set()
-    for process in parents:
-        try:
-            environment = Path(f"/proc/{process.pid}/environ").read_bytes()
-        except OSError:
-            continue
-        if mark in environment.split(b"\0"):
-            ours.add(process.pid)
+    ours = {process.pid for process in parents if _is_marked(process.pid, root)}
     while grown := {p.pid for p, parent in parents.items() if parent in ours} - ours:
         ours |= grown
     return [process for process in parents if process.pid in ours and process.pid != os.getpid()]
+
+
+def _is_marked(pid: int, root: Path) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        mounts = Path(f"/proc/{pid}/mountinfo").read_bytes()
+    except OSError:
+        return False
+    # A mount namespace made from ours, as podman makes them, has a copy of our mounts.
+    return f"{MARK}={root}".encode() in environment.split(b"\0") or (
+        f"/{root.name}/home/".encode() in mounts
+    )
 
 
 def kill_all(processes: Iterable[Process]) -> None:
