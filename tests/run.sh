@@ -74,6 +74,9 @@ fi
 
 [ -n "$fast" ] || install_packages
 uv=$(find_uv)
+# Tests ask uv what it would do; last, so that nothing else changes.
+PATH=$PATH:$(dirname "$uv")
+export PATH
 
 # Certificates as the system trusts them, which matters behind a proxy.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS-true}
