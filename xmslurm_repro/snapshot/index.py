@@ -10,34 +10,50 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from xmslurm_repro.errors import FormatError
 
 FOLDER = 0o040000
 GITLINK = 0o160000
 
+_STAT = struct.Struct(">4I4x2I8xI")
 _EXTENDED = 0x4000
 _SKIP_WORKTREE = 0x4000
 _STAGE = 0x3000
 _NAME_LENGTH = 0x0FFF
 
 
-class IndexEntry(NamedTuple):
-    """One entry; times in seconds and nanoseconds, 32 bits of each number only."""
+class IndexEntry(bytes):
+    """
+    One entry as it lies in the file, up to its path.
 
-    ctime_s: int
-    ctime_ns: int
-    mtime_s: int
-    mtime_ns: int
-    dev: int
-    ino: int
-    mode: int
-    uid: int
-    gid: int
-    size_bytes: int
-    object_id: bytes
-    flags: int
+    Read only where somebody asks: as numbers, the entries of a large repository would take
+    four times the memory, and longer to make than all else takes to find.
+    """
+
+    __slots__ = ()
+
+    @property
+    def mode(self) -> int:
+        """The mode, in git's sense."""
+        return int.from_bytes(self[24:28], "big")
+
+    @property
+    def object_id(self) -> bytes:
+        """The id of the blob or, of a submodule, the commit."""
+        return self[40:-2]
+
+    @property
+    def flags(self) -> int:
+        """The stage, the length of the path, and whether more flags follow."""
+        return int.from_bytes(self[-2:], "big")
+
+    def stat(self) -> tuple[int, ...]:
+        """
+        The ctime and mtime in seconds and nanoseconds each, the inode, mode and size; 32 bits of
+        each number only.
+        """
+        return _STAT.unpack_from(self)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,12 +136,14 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int) -> Index:
 def _entries(
     data: bytes, count: int, version: int, id_bytes: int
 ) -> Iterator[tuple[bytes, IndexEntry, int, int]]:
-    layout = struct.Struct(f">10I{id_bytes}sH")
-    fixed, at, path = layout.size, 12, b""
+    fixed, at, path = 42 + id_bytes, 12, b""
     for _ in range(count):
-        entry = IndexEntry._make(layout.unpack_from(data, at))
         begin, extended = at + fixed, 0
-        if entry.flags & _EXTENDED:
+        entry = IndexEntry(data[at:begin])
+        if len(entry) != fixed:
+            raise ValueError("it is cut short")
+        flags = entry.flags
+        if flags & _EXTENDED:
             extended = data[begin] << 8 | data[begin + 1]
             begin += 2
         if version == 4:
@@ -134,7 +152,7 @@ def _entries(
             path = path[: len(path) - dropped] + data[begin:end]
             at = end + 1
         else:
-            length = entry.flags & _NAME_LENGTH
+            length = flags & _NAME_LENGTH
             end = begin + length if length < _NAME_LENGTH else data.index(b"\0", begin)
             path = data[begin:end]
             # One to eight NULs, up to a multiple of eight from the entry's start.

@@ -197,12 +197,13 @@ def _judge_submodule(
 
 def _is_same(entry: IndexEntry, found: Stamp) -> bool:
     # Times outside of 1970 to 2106 never match, and such a file is read.
+    ctime_s, ctime_ns, mtime_s, mtime_ns, inode, mode, size_bytes = entry.stat()
     return (
-        entry.mtime_s * _NANOSECONDS + entry.mtime_ns == found.mtime_ns
-        and entry.ctime_s * _NANOSECONDS + entry.ctime_ns == found.ctime_ns
-        and entry.size_bytes == found.size_bytes & _LOW_32
-        and entry.ino == found.inode & _LOW_32
-        and entry.mode & _TYPE_BITS == found.mode & _TYPE_BITS
+        mtime_s * _NANOSECONDS + mtime_ns == found.mtime_ns
+        and ctime_s * _NANOSECONDS + ctime_ns == found.ctime_ns
+        and size_bytes == found.size_bytes & _LOW_32
+        and inode == found.inode & _LOW_32
+        and mode & _TYPE_BITS == found.mode & _TYPE_BITS
     )
 
 
