@@ -81,6 +81,14 @@ def test_what_was_asked_for_is_recorded_only_where_something_was(resolve):
     assert (asked.extras, asked.groups) == (again.extras, again.groups)
 
 
+def test_a_lock_that_was_recorded_is_the_lock_that_was_resolved(resolve):
+    # A manifest holds the set of its experiment's locks: units added later must not double one.
+    lock = resolve(UV_PROJECT)
+
+    assert any(artifact.url for artifact in lock.artifacts)
+    assert {lock} == {lock, Lock.from_json(Reader(lock.to_json(), "lock"))}
+
+
 def test_an_unknown_extra_or_group_is_refused_with_those_that_there_are(resolve, pylock):
     for extras, groups in (["nope"], []), ([], ["nope"]):
         with pytest.raises(UsageError, match="uv.lock does not have all") as caught:

@@ -1,10 +1,10 @@
 """A base image from a Dockerfile: built by a Docker engine, then made canonical.
 
 The engine's own result differs each time: times, the order of files, ids of containers. What is
-kept has none of these, so a Dockerfile whose steps write the same files gives one digest. Tried
-with Docker 20.10's own builder; the layers of the image that it builds ``FROM`` are kept as they
-are wherever the engine tells which these are, and made canonical too where it does not (BuildKit,
-Podman).
+kept has none of these, so a Dockerfile whose steps write the same files gives one digest. The
+layers of the image that it builds ``FROM`` are kept as they are wherever the engine tells which
+these are, and made canonical too where it does not (BuildKit, Podman). Tried with Docker 20.10's
+own builder and Podman 4.3.
 """
 
 from __future__ import annotations

@@ -87,16 +87,16 @@ class Artifact:
         version: Its version, as the lock says it.
         filename: The wheel's file name.
         sha256: Of the file.
-        url: Where the lock says it is, or ``None``.
-        size_bytes: Of the file, where the lock says so.
+        url: Where the lock says it is, or ``None``. No part of what it is, as `to_json` has it.
+        size_bytes: Of the file, where the lock says so; the same.
     """
 
     name: str
     version: str
     filename: str
     sha256: Digest
-    url: str | None = None
-    size_bytes: int | None = None
+    url: str | None = field(default=None, compare=False)
+    size_bytes: int | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Write what identifies it; where it is to be had is no part of that."""
