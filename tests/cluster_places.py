@@ -233,3 +233,9 @@ def request(method: str, url: str, data: bytes = b"", *, media_type: str = OCTET
     return urllib.request.urlopen(
         urllib.request.Request(url, data=data, method=method, headers=headers), timeout=30
     )
+
+
+def forget_images(folder: Path) -> None:
+    """podman keeps its store mounted while it is root's."""
+    for mounted in [*folder.glob("podman-*/root/overlay"), *folder.glob("*/podman-*/root/overlay")]:
+        subprocess.run(["umount", str(mounted)], check=False, capture_output=True)

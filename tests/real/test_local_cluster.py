@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_places import Place, fresh_token, local_place, outcome_of
+from tests.cluster_places import Place, forget_images, fresh_token, local_place, outcome_of
 from tests.cluster_support import scratch_state, shell_image, submission
 from tests.testbed.bed import REPOSITORY
+from xmslurm_repro.cluster.podman import Podman
+from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
 from xmslurm_repro.cluster.shell import ShellCluster
 from xmslurm_repro.errors import ClusterError, NoRuntimeError
 from xmslurm_repro.model.run import RunId, RunState
@@ -313,3 +315,25 @@ def test_accelerators_are_among_the_facts(place: Place, tmp_path: Path):
 
     assert ("2", "Model A, GPU-1, 92") == (facts["gpus"], facts["gpu_0"])
     assert facts["gpu_1"] == "Model A, GPU-2, 92"
+
+
+@pytest.mark.parametrize("runtime", [Bubblewrap(), Podman()], ids=["bubblewrap", "podman"])
+def test_a_cancelled_command_ends_in_its_own_way_if_it_can(place: Place, runtime: Runtime):
+    there = replace(place, runtime=runtime)
+    wanted = sh(
+        there,
+        "trap 'echo saved >/xm/outputs/state; exit 3' TERM; echo on; while :; do sleep 0.1; done",
+    )
+
+    async def scenario(cluster: ShellCluster):
+        runs = await there.launch(cluster, wanted)
+        async for _ in cluster.logs(wanted.tasks[0].run_id, attempt=None, follow=True):
+            break
+        await cluster.cancel(["1"])
+        return await there.finish(cluster, runs)
+
+    outcome = outcome_of(there.run(scenario))
+    forget_images(there.seen.parent / "scratch")
+
+    assert (RunState.CANCELLED, 3) == (outcome.state, outcome.exit_code)
+    assert ["state"] == [o.path for o in outcome.outputs]

@@ -18,6 +18,7 @@ import pytest
 
 from tests.cluster_places import (
     Place,
+    forget_images,
     fresh_token,
     local_place,
     outcome_of,
@@ -109,12 +110,6 @@ def _no_stores_stay(testbed: Testbed) -> Iterator[None]:
             with suppress(ProcessLookupError):
                 os.kill(int(pause.read_text()), signal.SIGTERM)
         subprocess.run(["rm", "-rf", str(folder)], check=False)
-
-
-def forget_images(folder: Path) -> None:
-    """podman keeps its store mounted while it is root's."""
-    for mounted in [*folder.glob("podman-*/root/overlay"), *folder.glob("*/podman-*/root/overlay")]:
-        subprocess.run(["umount", str(mounted)], check=False, capture_output=True)
 
 
 def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed):

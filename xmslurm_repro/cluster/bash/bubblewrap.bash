@@ -55,4 +55,6 @@ xm_guard() { :; }
 
 xm_unguard() { :; }
 
+xm_outlast() { return "$1"; }
+
 xm_kill() { kill -KILL -- "-$xm_container" 2>/dev/null; }

@@ -83,6 +83,7 @@ xm_start() {
     set +m
     xm_guard
     xm_wait
+    xm_outlast "$?"
     code=$?
     xm_unguard
     if [[ -n ${xm_interrupted-} ]]; then

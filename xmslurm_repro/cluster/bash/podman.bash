@@ -93,12 +93,34 @@ xm_guard() {
         exec setsid flock "$xm_local/lock" "${xm_podman[@]}" kill -s KILL "$xm_name" 8>&-
     ) </dev/null >/dev/null 2>&1 &
     xm_guard_pid=$!
+    sleep infinity 8>&- &
+    xm_canary_pid=$!
+    disown "$xm_guard_pid" "$xm_canary_pid"
 }
 
-xm_unguard() { [[ -z ${xm_guard_pid-} ]] || kill -KILL "$xm_guard_pid" 2>/dev/null; }
+xm_unguard() { kill -KILL "$xm_guard_pid" "$xm_canary_pid" 2>/dev/null; }
 
-# podman passes signals on to the command.
-xm_forward() { kill -"$1" "$xm_container" 2>/dev/null; }
+# podman passes on what it gets itself; where only this shell was signalled we do. The canary knows.
+# Not at once: a helper of podman that is signalled halfway makes it give up.
+xm_forward() {
+    sleep 0.3
+    kill -0 "$xm_canary_pid" 2>/dev/null || return 0
+    "${xm_podman[@]}" kill -s "$1" "$xm_name" >/dev/null 2>&1
+}
+
+# podman may end, by a signal or a fault of its own, before its container does.
+xm_outlast() {  # CODE: the code to go by
+    local code=$1 answer
+    ((code > 128)) || [[ -n ${xm_interrupted-} ]] || return "$code"
+    "${xm_podman[@]}" container exists "$xm_name" 2>/dev/null || return "$code"
+    if [[ -n ${xm_interrupted-} ]]; then
+        "${xm_podman[@]}" kill -s TERM "$xm_name" >/dev/null 2>&1
+        answer=$(timeout "$xm_grace_seconds" "${xm_podman[@]}" wait "$xm_name" 2>/dev/null)
+    fi
+    "${xm_podman[@]}" kill -s KILL "$xm_name" >/dev/null 2>&1
+    [[ ${answer-} =~ ^[0-9]+$ ]] && return "$answer"
+    return "$code"
+}
 
 # 125 is podman's own trouble. 126 and 127 are the runtime's, but also those of `env`, which says
 # so in other words.
