@@ -29,6 +29,8 @@ class _LazyGroup(click.Group):
         "show": ("xmslurm_repro.cli.inspect:show", "Show all that is known of an experiment."),
         "snapshot": ("xmslurm_repro.cli.snapshot:snapshot", "Capture the work tree; explain it."),
         "checkout": ("xmslurm_repro.cli.checkout:checkout", "Restore the code of an experiment."),
+        "verify": ("xmslurm_repro.cli.upkeep:verify", "Check every byte that is kept."),
+        "prune": ("xmslurm_repro.cli.upkeep:prune", "Remove what no experiment needs."),
         "fetch": ("xmslurm_repro.cli.outputs:fetch", "Copy outputs here, verified."),
         "cancel": ("xmslurm_repro.cli.outputs:cancel", "Cancel runs."),
         "sbom": ("xmslurm_repro.cli.sbom:sbom", "List what is inside an image (CycloneDX)."),

@@ -71,7 +71,8 @@ def checkout(tools: Tools, selection: Selection, target: Path) -> tuple[Code, bo
         IntegrityError: If objects are missing or damaged.
     """
     code = code_of(tools, selection)
-    return code, tools.snapshots.checkout(code.root, target, progress=tools.progress)
+    with tools.guard.using():
+        return code, tools.snapshots.checkout(code.root, target, progress=tools.progress)
 
 
 def checkout_branch(tools: Tools, selection: Selection, start: Path, name: str) -> tuple[Code, str]:

@@ -103,6 +103,8 @@ def add_units(
     before = read_manifest(tools.store, row) if row.manifest else _empty_manifest(row.title)
     manifest = _extended(before, prepared, digests)
     tools.record.set_manifest(experiment_id, keep_manifest(tools.store, manifest))
+    # From now on the record says that all this is needed.
+    tools.guard.release(prepared.plan.recipe)
     return [
         PlannedRun(unit_number=number, unit=digest)
         for number, digest in enumerate(digests, start=len(before.units) + 1)

@@ -111,6 +111,8 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
             hint="Make one with `xmslurm-repro base create`, or name one with `--base "
             "REGISTRY/NAME:TAG`, or set `base` in xmslurm-repro.toml.",
         )
+    # What is found in the store from here on must still be there when it is recorded.
+    tools.guard.hold("planning")
     snapshot = take_snapshot(tools, request)
     folder = folder_in_tree(tools, request)
     base = tools.bases.resolve(reference, progress=tools.progress)
@@ -125,9 +127,13 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         snapshot=snapshot.root,
         projects=tools.locks.projects(tree, folder, lock),
     )
+    origin = tools.store.put(canonical_json(snapshot.origin.to_json()))
+    for key in (recipe, origin):
+        tools.guard.hold(key)
+    tools.guard.release("planning")
     return Plan(
         snapshot=snapshot,
-        origin=tools.store.put(canonical_json(snapshot.origin.to_json())),
+        origin=origin,
         lock=lock,
         base=base,
         recipe=recipe,

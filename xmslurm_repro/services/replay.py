@@ -73,11 +73,14 @@ async def start_replay(
         raise NotFoundError(f"experiment {selection.name} has no runs to repeat")
     if cluster is not None:
         tools.site(cluster)
-    require_whole(tools, manifest, selection.name)
     images = {read_unit(tools.store, run.receipt.unit).jobs[0].image: None for run in originals}
-    rebuilt = [
-        digest for digest in images if ensure_image(tools, manifest.image(digest), rebuild=rebuild)
-    ]
+    with tools.guard.using():
+        require_whole(tools, manifest, selection.name)
+        rebuilt = [
+            digest
+            for digest in images
+            if ensure_image(tools, manifest.image(digest), rebuild=rebuild)
+        ]
     row = _new_row(tools, selection.row)
     receipts: list[Receipt] = []
     for _, group in groupby(originals, key=lambda run: _shape(tools, run, cluster)):

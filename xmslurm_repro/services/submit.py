@@ -69,6 +69,9 @@ async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
     image, submission = rebuild_submission(tools, receipts)
     await _deliver(tools, site, image)
     tools.record.promise(receipts)
+    # From now on the record names the origin, too.
+    if batch.origin is not None:
+        tools.guard.release(batch.origin)
     job_ids = await _act(tools, site, submission)
     return tuple(
         replace(receipt, job_id=job_id) for receipt, job_id in zip(receipts, job_ids, strict=True)

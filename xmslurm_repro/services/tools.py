@@ -13,6 +13,7 @@ from xmslurm_repro.ports.images import BaseSource, ImageBuilder, LockSource, Pub
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.record import Record
 from xmslurm_repro.ports.store import BlobStore, ObjectStore
+from xmslurm_repro.ports.upkeep import NoGuard, StoreGuard, Upkeep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,8 @@ class Tools:
             a whole command.
         defaults: What is meant when a launch does not say.
         version: Ours.
+        guard: Keeps those who clear up the stores away from those who use them.
+        upkeep: Clears up; ``None`` for stores that need no clearing up.
     """
 
     store: ObjectStore
@@ -74,6 +77,8 @@ class Tools:
     ids: IdSource
     progress: Progress
     version: str
+    guard: StoreGuard = field(default_factory=NoGuard)
+    upkeep: Upkeep | None = None
 
     def now(self) -> str:
         """The time now, RFC 3339 in UTC, to the second."""

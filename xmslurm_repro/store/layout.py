@@ -11,7 +11,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -132,6 +132,14 @@ class DiskBlobStore:
                 entry = descriptor.to_json() | {"annotations": {REF_ANNOTATION: name}}
                 manifests = sorted([*kept, Reader(entry, "")], key=_index_order)
                 self._replace("index.json", _index_bytes([item.value for item in manifests]))
+
+    def remove_refs(self, names: Set[str]) -> None:
+        """Forget *names*. Atomic; other names are untouched."""
+        with _store_errors(self._root):
+            self._prepare()
+            with self._locked():
+                kept = [item.value for item in self._index() if _ref_name(item) not in names]
+                self._replace("index.json", _index_bytes(kept))
 
     def refs(self) -> dict[str, Descriptor]:
         """All names, sorted."""

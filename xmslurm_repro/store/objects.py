@@ -90,6 +90,23 @@ class DiskObjectStore:
         chunks, where = self._find(digest)
         return verified_stream(chunks, digest, where)
 
+    def open_loose(self, digest: Digest) -> BinaryIO:
+        """
+        A verified stream of the loose object of that name, also where a pack holds it too.
+
+        Raises:
+            MissingObjectError: If there is no such file.
+        """
+        from xmslurm_repro.store.object_stream import verified_stream  # noqa: PLC0415 (see above)
+
+        path = Path(self.loose_path(digest.hex))
+        try:
+            with files.store_errors("read", path, but_missing=True):
+                file = open(path, "rb")  # noqa: SIM115 (closed by the generator)
+        except FileNotFoundError as error:
+            raise MissingObjectError(str(digest)) from error
+        return verified_stream(_loose_chunks(file), digest, str(path))
+
     def has(self, digest: Digest) -> bool:
         """Whether the store holds it. Does not read it."""
         if self.holds(digest.hex):
@@ -122,7 +139,7 @@ class DiskObjectStore:
         packed = list(self._packed)
         seen = set(packed)
         yield from (Digest.blake3(digits.decode()) for digits in packed)
-        for digits in self._loose():
+        for digits in self.loose():
             if digits.encode() not in seen:
                 yield Digest.blake3(digits)
 
@@ -234,7 +251,8 @@ class DiskObjectStore:
         self._damaged.pop(path, None)
         self._packed.update((digits, (pack, number)) for number, digits in enumerate(pack.digits()))
 
-    def _loose(self) -> Iterator[str]:
+    def loose(self) -> Iterator[str]:
+        """The digits of every loose object's name, in order."""
         for high in range(256):
             folder = self._root / f"{high:02x}"
             try:

@@ -10,6 +10,7 @@ from xmslurm_repro.config import Settings
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.record.sqlite import SqliteRecord
 from xmslurm_repro.services.tools import Defaults, Tools
+from xmslurm_repro.store.guard import FileGuard
 from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.objects import DiskObjectStore
 from xmslurm_repro.wiring.clusters import Ask, Sites
@@ -22,6 +23,7 @@ from xmslurm_repro.wiring.images import (
     Snapshots,
 )
 from xmslurm_repro.wiring.system import RandomIds, SystemClock
+from xmslurm_repro.wiring.upkeep import LazyUpkeep
 
 
 @asynccontextmanager
@@ -42,6 +44,7 @@ async def open_tools(
     home, cache = settings.home, settings.cache_dir
     store, blobs = DiskObjectStore(home / "objects"), DiskBlobStore(home / "oci")
     clock, connections = SystemClock(), Connections(settings)
+    guard = FileGuard(home / "in-use.lock")
     record = SqliteRecord(home / "record.db")
     sites = Sites(settings, clock, ask)
     locks = LazyLocks(settings, connections, store=store, blobs=blobs, cache_dir=cache / "locks")
@@ -79,7 +82,10 @@ async def open_tools(
             ids=RandomIds(),
             progress=progress,
             version=__version__,
+            guard=guard,
+            upkeep=LazyUpkeep(store, blobs, home),
         )
     finally:
         await sites.close()
         record.close()
+        guard.close()
