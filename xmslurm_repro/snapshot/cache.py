@@ -158,7 +158,7 @@ def now_ns(folder: Path) -> int:
     Raises:
         StoreError: If no file can be made there.
     """
-    make_folder(folder)
+    make_folder(folder, is_durable=False)
     file = Temporary(folder)
     try:
         return file.path.stat().st_mtime_ns
@@ -192,7 +192,7 @@ def save_checked(path: Path, magic: bytes, body: bytes | None) -> None:
     if body is None:
         return
     with suppress(OSError, StoreError):
-        make_folder(path.parent)
+        make_folder(path.parent, is_durable=False)
         remove_stale(path.parent)
         file = Temporary(path.parent)
         try:

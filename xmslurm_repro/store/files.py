@@ -161,19 +161,24 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, is_durable: bool = True) -> None:
     """
-    Let *folder* and those above it be there, safe on disk; those made are their owner's only.
+    Let *folder* and those above it be there; those made are their owner's only.
+
+    Args:
+        folder: Which.
+        is_durable: Whether it has to be safe on disk afterwards, for which one waits.
 
     Raises:
         StoreError: If that fails.
     """
     if folder.is_dir():
         return
-    make_folder(folder.parent)
+    make_folder(folder.parent, is_durable=is_durable)
     with store_errors("make the folder", folder), suppress(FileExistsError):
         folder.mkdir(0o700)
-    sync_folder(folder.parent)
+    if is_durable:
+        sync_folder(folder.parent)
 
 
 def remove_stale(folder: Path) -> int:

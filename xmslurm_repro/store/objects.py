@@ -156,8 +156,8 @@ class DiskObjectStore:
     def prepare(self) -> Path:
         """Make the folders; clear away what dead writers left. Returns that of unfinished files."""
         if not self._is_ready:
-            files.make_folder(self._incoming)
             files.make_folder(self._packs_folder)
+            files.make_folder(self._incoming, is_durable=False)
             files.remove_stale(self._incoming)
             self._is_ready = True
         return self._incoming
