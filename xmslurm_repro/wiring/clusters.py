@@ -5,13 +5,6 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING, Protocol
 
-from xmslurm_repro.cluster.apptainer import Apptainer
-from xmslurm_repro.cluster.local import LocalScheduler
-from xmslurm_repro.cluster.podman import Podman
-from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
-from xmslurm_repro.cluster.scheduler import Scheduler
-from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
-from xmslurm_repro.cluster.slurm import SlurmScheduler
 from xmslurm_repro.config import ClusterSettings, Settings
 from xmslurm_repro.errors import ConfigError
 from xmslurm_repro.ports.clock import Clock
@@ -19,6 +12,9 @@ from xmslurm_repro.ports.transport import Transport
 from xmslurm_repro.services.tools import ClusterSite
 
 if TYPE_CHECKING:
+    from xmslurm_repro.cluster.runtime import Runtime
+    from xmslurm_repro.cluster.scheduler import Scheduler
+    from xmslurm_repro.cluster.shell import RegistryTarget
     from xmslurm_repro.transport.ssh import SshEndpoint
 
 _STATE_DIR = "~/.xmslurm"
@@ -57,6 +53,9 @@ class Sites:
             await site.cluster.close()
 
     def _make(self, configured: ClusterSettings) -> ClusterSite:
+        # Imported when a cluster is asked for: most commands ask for none.
+        from xmslurm_repro.cluster.shell import ShellCluster
+
         cluster = ShellCluster(
             configured.name,
             self._transport(configured),
@@ -82,6 +81,8 @@ class Sites:
     def _registry(self, configured: ClusterSettings) -> RegistryTarget | None:
         if configured.registry is None:
             return None
+        from xmslurm_repro.cluster.shell import RegistryTarget
+
         host = configured.registry.split("/")[0]
         is_insecure = host in self._settings.registry.insecure_hosts
         return RegistryTarget(repository=configured.registry, is_insecure=is_insecure)
@@ -136,7 +137,13 @@ def _host_keys(configured: ClusterSettings) -> tuple[str | None, ...]:
 
 
 def _scheduler(configured: ClusterSettings) -> Scheduler:
-    return SlurmScheduler() if configured.scheduler == "slurm" else LocalScheduler()
+    if configured.scheduler == "slurm":
+        from xmslurm_repro.cluster.slurm import SlurmScheduler
+
+        return SlurmScheduler()
+    from xmslurm_repro.cluster.local import LocalScheduler
+
+    return LocalScheduler()
 
 
 def _runtime(configured: ClusterSettings) -> Runtime | None:
@@ -144,11 +151,17 @@ def _runtime(configured: ClusterSettings) -> Runtime | None:
     options = configured.runtime_options
     joined = tuple(_option(name, value) for name, value in options)
     if configured.runtime == "podman":
+        from xmslurm_repro.cluster.podman import Podman
+
         return Podman(run_options=joined)
     if configured.runtime == "apptainer":
+        from xmslurm_repro.cluster.apptainer import Apptainer
+
         return Apptainer(options=joined)
     if configured.runtime == "bubblewrap":
         # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
+        from xmslurm_repro.cluster.runtime import Bubblewrap
+
         words = ((f"--{name}", *shlex.split(value)) for name, value in options)
         return Bubblewrap(options=tuple(word for group in words for word in group))
     if configured.runtime != "auto" or options:
