@@ -17,6 +17,7 @@ from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.snapshot.cache import Witnesses, load_checked, save_checked, witness
+from xmslurm_repro.snapshot.git_conditions import conditions
 from xmslurm_repro.snapshot.repository import Repository
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def read_settings(
         return known
     included: list[str] = []
     before = _stamps(paths)
-    config = _load(paths, included)
+    config = _load(paths, included, repository, environment)
     settings = _extract(config, environment)
     conditional = any(section[0].lower() == b"includeif" for section in config.sections())
     if conditional:
@@ -165,7 +166,12 @@ def _user_folder(environment: Mapping[str, str]) -> list[str]:
     return [os.path.join(home, ".config", "git")] if home else []
 
 
-def _load(paths: list[str], included: list[str]) -> StackedConfig:
+def _load(
+    paths: list[str],
+    included: list[str],
+    repository: Repository,
+    environment: Mapping[str, str],
+) -> StackedConfig:
     from dulwich.config import ConfigFile, StackedConfig  # noqa: PLC0415 (costs 25 ms)
 
     def open_included(path: str | os.PathLike[str]) -> IO[bytes]:
@@ -175,7 +181,10 @@ def _load(paths: list[str], included: list[str]) -> StackedConfig:
     files: list[ConfigFile] = []
     for path in paths:
         try:
-            files.append(ConfigFile.from_path(path, file_opener=open_included))
+            matchers = conditions(repository, environment.get("HOME"), path)
+            files.append(
+                ConfigFile.from_path(path, file_opener=open_included, condition_matchers=matchers)
+            )
         except (FileNotFoundError, NotADirectoryError):
             continue
         except (ValueError, OSError) as error:

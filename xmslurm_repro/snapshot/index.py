@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from xmslurm_repro.errors import FormatError
+from xmslurm_repro.snapshot.split_index import base_name, merge
 
 FOLDER = 0o040000
 GITLINK = 0o160000
@@ -87,7 +88,7 @@ def read_index(path: bytes, *, id_bytes: int = 20) -> Index:
         id_bytes: The size of object ids: 20 for SHA-1, 32 for SHA-256.
 
     Raises:
-        FormatError: If it is no index, or split in two (``core.splitIndex``).
+        FormatError: If it is no index.
         OSError: If it cannot be read.
     """
     try:
@@ -97,7 +98,7 @@ def read_index(path: bytes, *, id_bytes: int = 20) -> Index:
     except FileNotFoundError:
         return Index()
     try:
-        return _parse(data, mtime_ns, id_bytes)
+        return _parse(data, mtime_ns, id_bytes, os.path.dirname(path))
     except (struct.error, ValueError, IndexError) as error:
         raise FormatError(
             f"{os.fsdecode(path)}: not an index of git: {error}",
@@ -105,16 +106,18 @@ def read_index(path: bytes, *, id_bytes: int = 20) -> Index:
         ) from error
 
 
-def _parse(data: bytes, mtime_ns: int, id_bytes: int) -> Index:
+def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:
     magic, version, count = struct.unpack_from(">4sII", data)
     if magic != b"DIRC" or version not in {2, 3, 4}:
         raise ValueError(f"it begins with {data[:8]!r}")
     entries: dict[bytes, IndexEntry] = {}
     unmerged: set[bytes] = set()
     absent: set[bytes] = set()
-    end = 12
-    for path, entry, extended, behind in _entries(data, count, version, id_bytes):
-        end = behind
+    found = list(_entries(data, count, version, id_bytes))
+    tree, link = _extensions(data, found[-1][3] if found else 12, id_bytes)
+    if link is not None:
+        found = _whole(found, link, id_bytes, folder)
+    for path, entry, extended, _ in found:
         if extended & _SKIP_WORKTREE:
             absent.add(path.rstrip(b"/"))
         if entry.mode == FOLDER:
@@ -122,7 +125,6 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int) -> Index:
         if entry.flags & _STAGE:
             unmerged.add(path)
         entries[path] = entry
-    tree = _extensions(data, end, id_bytes)
     return Index(
         entries=entries,
         folders=_folders(entries),
@@ -131,6 +133,24 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int) -> Index:
         tree=tree,
         mtime_ns=mtime_ns,
     )
+
+
+_Found = tuple[bytes, IndexEntry, int, int]
+
+
+def _whole(own: list[_Found], link: bytes, id_bytes: int, folder: bytes) -> list[_Found]:
+    """All entries of a split index."""
+    name = base_name(link, id_bytes)
+    shared: list[_Found] = []
+    if name is not None:
+        with open(os.path.join(folder, name), "rb") as file:
+            data = file.read()
+        _, version, count = struct.unpack_from(">4sII", data)
+        shared = list(_entries(data, count, version, id_bytes))
+    merged = merge(
+        link, id_bytes, [(item[0], item) for item in shared], [(item[0], item) for item in own]
+    )
+    return [(path, item[1], item[2], 0) for path, item in merged]
 
 
 def _entries(
@@ -185,22 +205,20 @@ def _folders(paths: dict[bytes, IndexEntry]) -> frozenset[bytes]:
     return frozenset(folders)
 
 
-def _extensions(data: bytes, at: int, id_bytes: int) -> bytes | None:
-    tree = None
+def _extensions(data: bytes, at: int, id_bytes: int) -> tuple[bytes | None, bytes | None]:
+    """The tree that the index equals, and the link to what it is split from, where there are."""
+    tree = link = None
     while at + 8 <= len(data) - id_bytes:
         name, size = struct.unpack_from(">4sI", data, at)
         body = data[at + 8 : at + 8 + size]
         if name == b"TREE":
             tree = _cached_tree(body, id_bytes)
         elif name == b"link":
-            raise FormatError(
-                "the repository's index is split in two (core.splitIndex), which we cannot read",
-                hint="Run `git update-index --no-split-index`.",
-            )
+            link = body
         elif name != b"sdir" and not name[:1].isupper():
             raise ValueError(f"it needs the extension {name!r}")
         at += 8 + size
-    return tree
+    return tree, link
 
 
 def _cached_tree(body: bytes, id_bytes: int) -> bytes | None:
