@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from xmslurm_repro.errors import StoreError
+from xmslurm_repro.model.snapshot import EntryKind, TreeEntry, encode_node
+from xmslurm_repro.snapshot import StoredTree
+from xmslurm_repro.snapshot.checkout import checkout
 from xmslurm_repro.store.hashing import blake3_digest
+from xmslurm_repro.store.layout import DiskBlobStore
+from xmslurm_repro.store.memory import MemoryObjectStore
 from xmslurm_repro.store.objects import DiskObjectStore
+from xmslurm_repro.store.upkeep import DiskUpkeep
 
 pytestmark = pytest.mark.real
 
@@ -41,3 +47,39 @@ def test_a_full_disk_is_a_store_error_that_says_so_and_leaves_nothing(small_disk
     assert [] == [path for path in small_disk.rglob("*") if path.is_file()]
     store.put(b"still works")
     assert [blake3_digest(b"still works")] == list(store.digests())
+
+
+def test_a_pack_that_cannot_be_written_anew_stays_as_it_is(small_disk: Path):
+    store = DiskObjectStore(small_disk / "objects")
+    with store.batch() as batch:
+        kept = [batch.put(random.Random(seed).randbytes(800_000)) for seed in range(3)]
+        batch.put(random.Random(99).randbytes(1_300_000))
+    upkeep = DiskUpkeep(
+        objects=store,
+        objects_root=small_disk / "objects",
+        blobs=DiskBlobStore(small_disk / "oci"),
+    )
+    waste = upkeep.waste(set(kept), set(), kept_refs=set(), older_than_seconds=0)
+    assert ["repack"] == [item.kind for item in waste.items]
+
+    with pytest.raises(StoreError, match="No space left"):
+        upkeep.remove(waste, set(kept))
+
+    assert [] == list(upkeep.damage())
+    assert set(kept) < set(DiskObjectStore(small_disk / "objects").digests())
+    assert [] == list((small_disk / "objects/incoming").iterdir())
+
+
+def test_a_checkout_onto_a_full_disk_leaves_nothing(small_disk: Path, tmp_path: Path):
+    store = MemoryObjectStore()
+    data = random.Random(1).randbytes(3_000_000)
+    entries = [
+        TreeEntry(name=name, kind=EntryKind.FILE, digest=store.put(data), size_bytes=len(data))
+        for name in (b"one", b"two")
+    ]
+    tree = StoredTree(store, store.put(encode_node(entries)))
+
+    with pytest.raises(StoreError, match="No space left"):
+        checkout(tree, small_disk / "out")
+
+    assert [] == list(small_disk.iterdir())

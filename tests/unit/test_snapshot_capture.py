@@ -280,19 +280,6 @@ def test_very_long_paths_are_read_from_the_index(box: GitBox):
     assert () == box.capture().origin.changed
 
 
-def test_a_split_index_is_refused_with_the_command_that_mends_it(box: GitBox):
-    box.write("a")
-    box.commit()
-    box.git("update-index", "--split-index")
-
-    with pytest.raises(FormatError) as caught:
-        box.capture()
-
-    assert "--no-split-index" in (caught.value.hint or "")
-    box.git("update-index", "--no-split-index")
-    assert [b"a"] == box.paths()
-
-
 @pytest.mark.parametrize("damage", [b"", b"DIRC", b"DIRC\0\0\0\x02\0\0\xff\xff" + b"x" * 50, b"no"])
 def test_a_damaged_index_is_an_error_that_names_it(box: GitBox, damage: bytes):
     (box.root / ".git" / "index").write_bytes(damage)

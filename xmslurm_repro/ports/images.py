@@ -8,7 +8,6 @@ from typing import Protocol
 
 from xmslurm_repro.model.choice import Explanation
 from xmslurm_repro.model.contents import Contents
-from xmslurm_repro.model.choice import Explanation
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
