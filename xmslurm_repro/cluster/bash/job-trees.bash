@@ -80,7 +80,7 @@ xm_overlay() {
 # xm_assemble TREE MOUNT_POINTS DIFF_ID...: put a tree together and check that every path in it is
 # one that a layer brought, as it was when the layer was unpacked.
 xm_assemble() {
-    local final=$1 points=$2 new list point diff_id
+    local final=$1 points=$2 new list point diff_id stamp
     shift 2
     [[ -d $final ]] && return 0
     new=$final.new.$xm_attempt list=$final.list.$xm_attempt
@@ -95,7 +95,7 @@ xm_assemble() {
             *) mkdir -m 755 "$new/$point" && printf 'd 755 %s\0' "$point" ;;
         esac >>"$list.ours" || return 1
     done
-    xm_list "$new" >"$list" || return 1
+    stamp=$(xm_stamp "$new") && xm_list "$new" >"$list" || return 1
     for diff_id; do cat "$xm_state/layers/$diff_id.list" || return 1; done |
         sort -z -u - "$list.ours" | comm -z -23 "$list" - >"$list.odd"
     if [[ -s $list.odd ]]; then
@@ -103,7 +103,9 @@ xm_assemble() {
         xm_set_aside "$new" "$@"
         return 1
     fi
-    mv -f "$list" "$final.list" && mv -T "$new" "$final" 2>/dev/null || rm -rf -- "$new"
+    # Every byte was just read: what was touched since the stamp was taken will show.
+    mv -f "$list" "$final.list" && printf '%s\n' "${stamp%% *}" >"$final.stamp" &&
+        mv -T "$new" "$final" 2>/dev/null && : >"$xm_local/fresh" || rm -rf -- "$new"
     rm -f "$list" "$list.ours" "$list.odd"
     [[ -d $final ]]
 }
@@ -159,6 +161,7 @@ xm_have_tree() {
         done
         xm_alone "$tree.lock" xm_assemble "$tree" "$points" "${diff_ids[@]}" 2>"$xm_local/why" ||
             xm_refuse "$folder cannot be put together: $(<"$xm_local/why")"
+        [[ -e $xm_local/fresh ]] && rm -f "$xm_local/fresh" && full=0
     fi
     xm_check "$tree" "$full" "${diff_ids[@]}" ||
         xm_refuse "$folder is not what was unpacked, beginning with: ${xm_odd-$tree}"
