@@ -20,9 +20,6 @@ _FILE = 0o100000
 _LINK = 0o120000
 _EXEC_BITS = 0o111
 
-ObjectIds = dict[bytes, bytes]
-"""git's ids of files, by path."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
@@ -32,12 +29,13 @@ class Basis:
     Attributes:
         head: What HEAD's commit holds, by path from the repository's root; nothing while there
             is none.
-        vouched: git's id of the bytes of each file that was not touched since git looked at
-            it, as its index says, by path from the work tree's root. That is nearly all files.
+        vouched: What git's index says, and git's id of the bytes in it, of each file that was
+            not touched since git looked at it, by path from the work tree's root. That is
+            nearly all files.
     """
 
     head: HeadTree
-    vouched: ObjectIds
+    vouched: dict[bytes, IndexEntry]
 
     def needs_object_id(self, path: bytes, prefix: bytes) -> bool:
         """Whether only its bytes can tell if a file differs from HEAD."""
@@ -58,14 +56,14 @@ def basis_of(part: Part, cache_dir: Path) -> Basis:
     return Basis(head=head, vouched=_vouched(part))
 
 
-def _vouched(part: Part) -> ObjectIds:
+def _vouched(part: Part) -> dict[bytes, IndexEntry]:
     index, cut = part.index, len(part.prefix)
-    vouched: ObjectIds = {}
+    vouched: dict[bytes, IndexEntry] = {}
     for path, found in part.files.items():
         entry = index.entries.get(path[cut:])
         # A file as new as the index may have changed behind git's back ("racy git").
         if entry is not None and found.mtime_ns < index.mtime_ns and _is_same(entry, found):
-            vouched[path] = entry.object_id
+            vouched[path] = entry
     for relative in index.unmerged:
         vouched.pop(part.prefix + relative, None)
     return vouched
@@ -127,7 +125,8 @@ def _changes(part: Part, basis: Basis, files: Mapping[bytes, Known]) -> dict[byt
             changed[path] = "added" if relative in tracked else "untracked"
             continue
         mode, object_id = base
-        now = basis.vouched.get(path) or files[path].object_id[: len(object_id)]
+        entry = basis.vouched.get(path)
+        now = entry.object_id if entry else files[path].object_id[: len(object_id)]
         if now != object_id or mode != _git_mode(found.mode, mode, trusts_exec_bit):
             changed[path] = "modified"
     return changed
