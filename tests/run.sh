@@ -81,6 +81,8 @@ export PATH
 # Certificates as the system trusts them, which matters behind a proxy.
 export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS-true}
 say "uv sync"
+# Certificate authorities of this machine count, as they do for every other program on it.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 "$uv" sync --quiet --locked --group dev
 bin=${UV_PROJECT_ENVIRONMENT:-.venv}/bin
 

@@ -9,6 +9,8 @@ set -euo pipefail
 repository=$(cd "$(dirname "$0")/../.." && pwd)
 demo=${XMSLURM_DEMO_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/xmslurm-repro-demo}
 UV_VERSION=0.13.9
+# Certificate authorities of this machine count, as they do for every other program on it.
+export UV_SYSTEM_CERTS=${UV_SYSTEM_CERTS:-true}
 
 bold() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] && [ -z "${NO_COLOR:-}" ] || bold() { printf '\n%s\n' "$*"; }
