@@ -135,20 +135,20 @@ class StatCache:
         if kept == self.known and places == self.places:
             return
         where = "\n".join(sorted(places)).encode()
-        parts = [_COUNTS.pack(len(kept), len(where)), where, *map(_packed, kept.values())]
-        save_checked(self._path, _MAGIC, b"".join(parts) + b"\0".join(kept))
+        # One buffer that grows: thousands of pieces would take twice the memory for a moment.
+        body = bytearray(_COUNTS.pack(len(kept), len(where)) + where)
+        for record in kept.values():
+            body += _RECORD.pack(*record)
+        body += b"\0".join(kept)
+        save_checked(self._path, _MAGIC, body)
 
     def _decode(self, body: bytes) -> None:
         count, where = _COUNTS.unpack_from(body)
         begin = _COUNTS.size + where
         end = begin + count * _RECORD.size
         self.places = frozenset(body[_COUNTS.size : begin].decode().splitlines())
-        records = map(Known._make, _RECORD.iter_unpack(body[begin:end]))
+        records = map(Known._make, _RECORD.iter_unpack(memoryview(body)[begin:end]))
         self.known = dict(zip(body[end:].split(b"\0"), records, strict=False))
-
-
-def _packed(known: Known) -> bytes:
-    return _RECORD.pack(*known)
 
 
 def now_ns(folder: Path) -> int:
@@ -178,12 +178,14 @@ def load_checked(path: Path, magic: bytes) -> bytes | None:
     except OSError:
         return None
     begin = len(magic) + 65
-    if not data.startswith(magic) or data[len(magic) : begin - 1] != _digits(data[begin:]):
+    if not data.startswith(magic) or data[len(magic) : begin - 1] != _digits(
+        memoryview(data)[begin:]
+    ):
         return None
     return data[begin:]
 
 
-def save_checked(path: Path, magic: bytes, body: bytes | None) -> None:
+def save_checked(path: Path, magic: bytes, body: bytes | bytearray | None) -> None:
     """
     Let *path* hold *magic*, a digest and *body*; nothing happens for no body.
 
@@ -196,12 +198,13 @@ def save_checked(path: Path, magic: bytes, body: bytes | None) -> None:
         remove_stale(path.parent)
         file = Temporary(path.parent)
         try:
-            file.write(magic + _digits(body) + b"\n" + body)
+            file.write(magic + _digits(memoryview(body)) + b"\n")
+            file.write(memoryview(body))
             file.flush()
             file.publish(path)
         finally:
             file.discard()
 
 
-def _digits(body: bytes) -> bytes:
+def _digits(body: memoryview) -> bytes:
     return blake3_hex(body).encode()
