@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "object": "loose object",
     "pack": "pack",
-    "repack": "pack to write anew",
+    "repack": "half-empty pack",
     "blob": "image blob",
     "name": "image name",
 }
