@@ -35,9 +35,8 @@ def debian_root(folder: Path, suite: str, *packages: str) -> Iterator[int]:
     ``/proc``, ``/sys``, ``/dev`` and ``/tmp``. In it there is a user with the id `USER_ID`.
     """
     root = folder / "root"
-    mirror = "http://deb.debian.org/debian"
     words = ["mmdebstrap", "--quiet", "--variant=apt", f"--include={','.join(packages)}"]
-    words += ['--aptopt=Acquire::Check-Valid-Until "false"', suite, str(root), mirror]
+    words += ['--aptopt=Acquire::Check-Valid-Until "false"', suite, str(root)]
     subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=300)
     home = root / "home" / "somebody"
     home.mkdir()
