@@ -154,6 +154,10 @@ class _Capture:
         self.is_held = self.store.has_places(cache.places)
         with self.store.batch() as batch:
             scan, bases, files = self._settle(first, cache, batch)
+            origin = describe(scan, bases, files, self.notes)
+            # What git knows is the larger half of the memory by now, and said all it has to.
+            bases.clear()
+            scan.forget_files()
             root = write_nodes(files, batch)
         places = self._places(cache, files, root)
         cache.save(files, places=places, before_ns=began_ns)
@@ -161,7 +165,7 @@ class _Capture:
             root=root.digest,
             file_count=root.file_count,
             size_bytes=root.size_bytes,
-            origin=describe(scan, bases, files, self.notes),
+            origin=origin,
         )
         self._remember(recall, snapshot, scan, files, places, began_ns)
         return snapshot

@@ -138,7 +138,9 @@ class Recall:
             # A path of git's that is not UTF-8, or an inode beyond 2**63: look at all each time.
             return
         names = b"\0".join(seen)
-        body = _LENGTHS.pack(len(header), len(names)) + header + names + stamps.tobytes()
+        body = bytearray(_LENGTHS.pack(len(header), len(names)) + header)
+        body += names
+        body += memoryview(stamps).cast("B")
         save_checked(self._path, _MAGIC, body)
 
 

@@ -77,6 +77,12 @@ class Scan:
     rules: set[bytes] = field(default_factory=set)
     is_plain: bool = True
 
+    def forget_files(self) -> None:
+        """Let go of what was found in each part and of its index; where parts are, stays."""
+        for part in self.parts:
+            part.files.clear()
+            part.index = Index()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GitAccess:

@@ -323,6 +323,10 @@ class ObjectBatchOnDisk:
         """Let go of everything; forget what was not finished. Idempotent."""
         if self._writer is not None:
             self._writer.discard()
+        # Somebody may still hold the batch: names of a large tree take 30 MB.
+        self._writer = None
+        self._small.clear()
+        self._seen.clear()
 
     def _is_new(self, digits: str) -> bool:
         return digits not in self._seen and not self._store.holds(digits)
