@@ -86,7 +86,7 @@ def timed_tools(tools: Tools, watch: Stopwatch) -> Tools:
         tools,
         snapshots=Timed(tools.snapshots, lambda _: "snapshot", watch),
         bases=Timed(tools.bases, lambda _: "resolve", watch),
-        locks=Timed(tools.locks, {"resolve": "resolve", "fetch": "fetch"}.__getitem__, watch),
+        locks=Timed(tools.locks, lambda name: "fetch" if name == "fetch" else "resolve", watch),
         builder=Timed(tools.builder, lambda _: "build", watch),
         publisher=Timed(tools.publisher, lambda _: "publish", watch),
         record=Timed(tools.record, lambda _: "record", watch),
