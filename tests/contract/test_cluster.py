@@ -302,6 +302,19 @@ def test_a_cancelled_run_says_so(place: Place):
     assert place.run(scenario) is RunState.CANCELLED
 
 
+def test_following_a_log_that_never_stops_growing_shows_all_of_it(place: Place):
+    script = "for i in $(seq 300); do seq 2000; sleep 0.005; done"
+    wanted = submission(place.image(), ["sh", "-c", script], token=fresh_token())
+
+    async def scenario(cluster: ShellCluster) -> bytes:
+        await place.launch(cluster, wanted)
+        run_id = wanted.tasks[0].run_id
+        return b"".join([c async for c in cluster.logs(run_id, attempt=None, follow=True)])
+
+    once = b"".join(b"%d\n" % n for n in range(1, 2001))
+    assert 300 * len(once) == len(place.run(scenario))
+
+
 def test_following_a_log_shows_all_of_it_and_ends_with_the_run(place: Place):
     script = "for i in 1 2 3; do echo line $i; sleep 0.4; done; seq 100000"
     wanted = submission(place.image(), ["sh", "-c", script], token=fresh_token())

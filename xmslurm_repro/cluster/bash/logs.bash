@@ -25,7 +25,9 @@ while :; do
     if [[ -n $now && -r $run/$now/log ]]; then
         size=$(stat -c %s "$run/$now/log")
         if ((size > offset)); then
-            tail -c "+$((offset + 1))" "$run/$now/log" | head -c "$((size - offset))" || exit 0
+            tail -c "+$((offset + 1))" "$run/$now/log" | head -c "$((size - offset))"
+            # Where the log has grown since, tail is cut short; where nobody listens any more, head.
+            ((PIPESTATUS[1] == 0)) || exit 0
             offset=$size
         fi
     fi
