@@ -34,6 +34,8 @@ from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.store.layout import DiskBlobStore
 
 WHEELS = Path(__file__).parent / "image"
+# Read before the user changes: this repository may lie in a folder of root's.
+WHEEL_BYTES = {path: path.read_bytes() for path in sorted(WHEELS.glob("*.whl"))}
 TEXT = b"".join(b"line %d\n" % number for number in range(3000))
 FILES: dict[str | bytes, bytes] = {
     "train.py": b"import demo\nprint(demo.x)\n",
@@ -113,9 +115,9 @@ def build(
             name=path.name.split("-")[0],
             version=path.name.split("-")[1],
             filename=path.name,
-            sha256=blobs.put(path.read_bytes()),
+            sha256=blobs.put(data),
         )
-        for path in sorted(WHEELS.glob("*.whl"))
+        for path, data in WHEEL_BYTES.items()
     ]
     items = list(FILES.items())
     if backwards:

@@ -1,6 +1,7 @@
 """The main job on a real Slurm, through a real sshd, as a user who has nothing there of ours."""
 
 import json
+import time
 
 import pytest
 
@@ -101,8 +102,14 @@ def test_resources_reach_slurm(make_cli, testbed):
 
     job = cli.json("status")[0]["job"]
     assert cli.run("logs").stdout == "2\n"
-    shown = testbed.run(["sacct", "-n", "-X", "-P", "-j", job, "-o", "AllocCPUS,Timelimit"])
-    assert shown.strip() == "2|00:05:00"
+    asked = ["sacct", "-n", "-X", "-P", "-j", job, "-o", "AllocCPUS,Timelimit"]
+    for _ in range(50):
+        # slurmdbd learns of a job's parts one after the other.
+        shown = testbed.run(asked).strip()
+        if not shown.endswith("|"):
+            break
+        time.sleep(0.2)
+    assert shown == "2|00:05:00"
 
 
 def test_a_cluster_can_be_checked_before_anything_is_launched(make_cli, testbed):

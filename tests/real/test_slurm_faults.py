@@ -83,8 +83,10 @@ def test_a_requeued_job_keeps_what_its_first_attempt_left(place: Place, testbed:
     assert [RunState.PREEMPTED, RunState.COMPLETED] == [o.state for o in observation.outcomes]
     assert observation.outcomes[0].reason == "it was preempted or requeued"
     assert ["attempt"] == [o.path for o in observation.outcomes[0].outputs]
-    assert followed == b"begin\nbegin\nsecond\n"
-    assert place.log_of(run_id, f"{job_id}.0") == b"begin\n"
+    # A shell whose child was signalled before it was itself may say so.
+    first = place.log_of(run_id, f"{job_id}.0")
+    assert first in {b"begin\n", b"begin\nTerminated\n"}
+    assert followed == first + b"begin\nsecond\n"
 
 
 async def collect(cluster: ShellCluster, run_id: RunId) -> bytes:

@@ -70,6 +70,16 @@ xm_wait() {
     wait "$xm_container"
 }
 
+# Where every process of a job is signalled, the command may be gone before our own signal comes,
+# which alone tells a job that was ended from a command that died.
+xm_await_signal() {
+    local i
+    for ((i = 0; i < 10; i++)); do
+        [[ -n ${xm_interrupted-} ]] && return
+        sleep 0.1
+    done
+}
+
 xm_start() {
     local code oom state=completed reason=
     oom=$(xm_oom_kills)
@@ -85,6 +95,7 @@ xm_start() {
     xm_wait
     xm_outlast "$?"
     code=$?
+    ((code > 128)) && xm_await_signal
     xm_unguard
     if [[ -n ${xm_interrupted-} ]]; then
         xm_finish "$xm_interrupted" "$code" "$xm_why"
