@@ -100,33 +100,14 @@ if [ -n "$fast" ]; then
   exec "$bin/python" -m pytest -q "${hang[@]}" --durations=10 -m "not real" "$@"
 fi
 
-# Tests of real servers can fail because this machine stood still for a moment. Up to five of them
-# get one more try, alone and in plain sight; other tests get none.
-may_try_again() {
-  "$bin/python" - <<'END'
-import json, pathlib, sys
-
-failed = json.loads(pathlib.Path(".pytest_cache/v/cache/lastfailed").read_text())
-print("\n".join(sorted(failed)))
-places = {name.split("/")[1] for name in failed}
-sys.exit(0 if 0 < len(failed) <= 5 and places <= {"real", "contract"} else 1)
-END
-}
-
 say "pytest"
 "$bin/coverage" erase
 printed=$(mktemp)
 status=0
 "$bin/coverage" run -m pytest -q "${hang[@]}" --durations=25 "$@" | tee "$printed" || status=$?
-if [ "$status" = 1 ] && may_try_again; then
-  say "once more, these alone"
-  status=0
-  "$bin/coverage" run -m pytest -q "${hang[@]}" --last-failed --last-failed-no-failures none "$@" |
-    tee -a "$printed" || status=$?
-fi
 say "coverage"
 "$bin/coverage" combine --quiet
 "$bin/coverage" report | tail -n 1
-grep -E '^[0-9]+ (passed|failed|errors?)' "$printed"
+tail -n 1 "$printed"
 rm -f "$printed"
 exit "$status"
