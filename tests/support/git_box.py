@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.model.snapshot import EntryKind, Snapshot
 from xmslurm_repro.snapshot import StoredTree, capture
 from xmslurm_repro.store.memory import MemoryObjectStore
 
@@ -81,6 +81,15 @@ class GitBox:
         tree = StoredTree(self.store, (snapshot or self.capture()).root)
         return [entry.path for entry in tree.entries()]
 
+    def content(self, path: str) -> bytes | None:
+        """What a capture has at *path* now."""
+        return StoredTree(self.store, self.capture().root).read(path)
+
+    def kind(self, path: str) -> EntryKind | None:
+        """As what a capture has *path* now."""
+        entry = StoredTree(self.store, self.capture().root).find(path)
+        return entry.kind if entry else None
+
     def listed(self) -> list[bytes]:
         """What git lists, less what is deleted: the definition that we are held to."""
         names = self.git("ls-files", "-z", "--cached", "--others", "--exclude-standard")
@@ -97,6 +106,17 @@ class GitBox:
                 return False
         place = os.path.join(place, name)
         return os.path.lexists(place) and (os.path.islink(place) or not os.path.isdir(place))
+
+
+def with_submodule(box: GitBox) -> Path:
+    """Give *box* the submodule ``libs/one`` and return its work tree."""
+    library = GitBox(box.folder / "library")
+    library.write("lib.py", "1")
+    library.write(".gitignore", "*.o\n")
+    library.commit()
+    box.git("submodule", "--quiet", "add", str(library.root), "libs/one")
+    box.commit()
+    return box.root / "libs" / "one"
 
 
 def fingerprint(folder: Path) -> dict[bytes, tuple[object, ...]]:
