@@ -194,7 +194,25 @@ def test_a_project_without_dependencies_needs_no_lock(world, files) -> None:
         ),
         ({"pyproject.toml": BARE + 'dependencies = ["a"]\n', "pdm.lock": ""}, "a", "pdm export"),
         ({"Pipfile": "", "Pipfile.lock": ""}, "Pipfile", "pipenv requirements"),
-        ({"setup.py": "setup(install_requires=['a'])"}, "install_requires", "uv pip compile"),
+        (
+            {"setup.py": "setup(install_requires=['a'])"},
+            "install_requires",
+            "uv pip compile setup.py ",
+        ),
+        (
+            {"setup.py": "setup(install_requires=['a'])", "pyproject.toml": "[tool.ruff]\n"},
+            "install_requires",
+            "uv pip compile setup.py ",
+        ),
+        (
+            {
+                "pyproject.toml": "[build-system]\nrequires = []\n",
+                "setup.cfg": "[flake8]\nmax-line-length = 100\n",
+                "setup.py": "setup(install_requires=['a'])",
+            },
+            "install_requires",
+            "uv pip compile setup.py ",
+        ),
         ({"setup.cfg": "[options]\ninstall_requires =\n  a\n  b>1\n"}, "a, b>1", "uv pip compile"),
         ({"requirements.in": "# x\nnumpy  # y\n"}, "numpy", "uv pip compile"),
     ],

@@ -105,12 +105,23 @@ def find_lock(tree: Tree, folder: str) -> LockFile | None:
 def find_project(tree: Tree, folder: str, *, top: str = "") -> str | None:
     """The nearest file that can declare dependencies, in *folder* and its parents up to *top*."""
     for place in folders_up(folder):
-        for name in _PROJECT_FILES:
-            if tree.find(join(place, name)):
-                return join(place, name)
+        found = [join(place, name) for name in _PROJECT_FILES if tree.find(join(place, name))]
+        if found:
+            return _speaking(tree, found)
         if place == top:
             break
     return None
+
+
+def _speaking(tree: Tree, paths: Sequence[str]) -> str:
+    # Many a pyproject.toml only configures tools, and setup.py or setup.cfg beside it declares.
+    first, *others = paths
+    if others and PurePosixPath(first).name == "pyproject.toml":
+        document = read_toml(tree, first)
+        if "project" not in document and not table(document, "tool", "poetry"):
+            # setup.cfg may hold as little: the settings of a linter.
+            return next((path for path in others if declared_dependencies(tree, path)), first)
+    return first
 
 
 def find_conda(tree: Tree, folder: str) -> str | None:

@@ -153,7 +153,7 @@ def _demand_no_dependencies(tree: Tree, project: str | None) -> None:
     if project and declared:
         raise LockMissingError(
             f"{project} declares dependencies, and there is no lock for them",
-            hint=_remedy(tree, parent(project)),
+            hint=_remedy(tree, project),
             details=(f"declared: {', '.join(declared)}",),
         )
 
@@ -169,16 +169,18 @@ def _demand_no_conda(tree: Tree, folder: str) -> None:
         )
 
 
-def _remedy(tree: Tree, place: str) -> str:
+def _remedy(tree: Tree, project: str) -> str:
+    place = parent(project)
     if tree.find(join(place, "poetry.lock")):
         return "Run `poetry export --output requirements.txt` and launch again."
     if tree.find(join(place, "pdm.lock")):
         return "Run `pdm export --format pylock --output pylock.toml` and launch again."
     if tree.find(join(place, "Pipfile.lock")):
         return "Run `pipenv requirements --hash > requirements.txt` and launch again."
-    if tree.find(join(place, "pyproject.toml")):
+    if project.endswith("pyproject.toml"):
         return "Run `uv lock` and launch again."
-    return "Run `uv pip compile --generate-hashes --output-file requirements.txt` on it."
+    locked = join(place, "requirements.txt")
+    return f"Run `uv pip compile {project} --generate-hashes --output-file {locked}`."
 
 
 def _select(
