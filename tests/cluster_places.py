@@ -18,6 +18,7 @@ from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.local import LocalScheduler
 from xmslurm_repro.cluster.runtime import Runtime
 from xmslurm_repro.cluster.scheduler import Scheduler
+from xmslurm_repro.cluster.script import PLAIN, Surroundings
 from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
 from xmslurm_repro.cluster.slurm import SlurmScheduler
 from xmslurm_repro.model.image import Image
@@ -66,6 +67,7 @@ class Place:
     seen: Path
     runtime: Runtime | None = None
     registry: RegistryTarget | None = None
+    surroundings: Surroundings = PLAIN
     patience_seconds: float = 60
     blobs: Blobs = field(default_factory=Blobs)
     images: dict[str, Image] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class Place:
                 clock=RealClock(),
                 state_dir=self.state_dir,
                 registry=self.registry,
+                surroundings=self.surroundings,
                 patience_seconds=self.patience_seconds,
             )
             try:

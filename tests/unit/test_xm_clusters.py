@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import tomllib
 
 import pytest
@@ -89,6 +90,9 @@ def test_without_a_pinned_key_the_users_known_hosts_decide():
             account="lab",
             container_environment={"A b": 'say "x"\\ \n é \x7f'},
             resources={ResourceType.H100: "h100"},
+            prolog='module load "apptainer"\n',
+            epilog="true",
+            host_environment={"A": "b"},
         ),
         cluster(name="a.b", ssh=config.SSHConfig(endpoints=(config.Endpoint("h"),))),
         clusters.mila(user="me", partition="main"),
@@ -124,9 +128,6 @@ MOUNT = config.MountSpec("/data", kind=config.MountKind.DIR)
             },
             "/a:/b:ro",
         ),
-        ({"prolog": "module load apptainer"}, "a prolog would run"),
-        ({"epilog": "rm -rf x"}, "an epilog would run"),
-        ({"host_environment": {"X": "1"}}, "host_environment would change .*: X"),
         ({"proxy": "submission-host"}, "no proxy"),
         ({"runtime": config.ContainerRuntime.DOCKER}, "Docker runs no jobs"),
     ],
@@ -300,3 +301,19 @@ def test_requirements_keep_a_described_cluster():
     assert "beta" == before.cluster_name
     assert "JobRequirements(cpu=1, cluster='beta')" == repr(before)
     assert "alpha" == before.replace(cluster="alpha").cluster_name
+
+
+def test_variables_of_the_host_are_set_before_the_prolog_and_may_name_others():
+    described = cluster(
+        host_environment={"CACHE": '$SCRATCH/"a" `b` \\ $(c)', "TMP": "$X"}, prolog='echo "$CACHE"'
+    )
+
+    done = subprocess.run(
+        ["bash", "-c", described.to_settings().setup],
+        env={"SCRATCH": "/s", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert '/s/"a" `b` \\ $(c)\n' == done.stdout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xmslurm_repro.cluster.program import bash_text, compose, readable_lines, run_program
 from xmslurm_repro.cluster.runtime import Runtime
@@ -32,12 +32,14 @@ class Hello:
         kill_wait_seconds: Between SIGTERM and SIGKILL.
         missing: Tools that we need and that are not there.
         runtimes: Those that were tried, in order.
+        complaints: What the site's setup printed.
     """
 
     state_dir: str
     kill_wait_seconds: int
     missing: tuple[str, ...]
     runtimes: tuple[RuntimeFinding, ...]
+    complaints: tuple[str, ...] = ()
 
 
 async def say_hello(
@@ -46,16 +48,19 @@ async def say_hello(
     state_dir: str,
     runtimes: Sequence[Runtime],
     *,
+    setup: str = "",
     try_all: bool = False,
 ) -> Hello:
     """
-    Make the state folder and try *runtimes* in order, until one works or all were tried.
+    Make the state folder and try *runtimes* in order, until one works or all were tried; before
+    them the bash commands *setup*.
 
     Raises:
         ClusterError: If there is no state folder to be had.
     """
     tries = "".join(f"try {r.name} {shlex.quote(r.probe)}\n" for r in runtimes)
-    program = compose("common", scheduler.name, "hello") + tries + "exit 0\n"
+    prepare = f"prepare {shlex.quote(setup)}\n" if setup else ""
+    program = compose("common", scheduler.name, "hello") + prepare + tries + "exit 0\n"
     done = await run_program(transport, program, state_dir, "all" if try_all else "")
     if done.exit_status != 0:
         raise ClusterError(
@@ -63,7 +68,8 @@ async def say_hello(
             hint="Set `state_dir` of the cluster to a folder that jobs can write to as well.",
             details=readable_lines(done.stderr),
         )
-    return _read(done.stdout.decode("utf-8", "replace"))
+    hello = _read(done.stdout.decode("utf-8", "replace"))
+    return replace(hello, complaints=readable_lines(done.stderr)) if setup else hello
 
 
 def _read(output: str) -> Hello:

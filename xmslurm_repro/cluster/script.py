@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from xmslurm_repro.cluster.program import compose
 from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
@@ -19,7 +20,37 @@ JOB_FILES = ("job", "job-end", "job-task", "job-trees", "job-node", "job-run")
 _DECOMPRESSORS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "tar": "cat"}
 
 
-def render_script(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """
+    What a site wants done around each job, on the node and outside the container.
+
+    Attributes:
+        setup: Bash commands; they may set variables and load modules.
+        teardown: Bash commands; how they end changes nothing.
+    """
+
+    setup: str = ""
+    teardown: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """
+        Lines of a script that carry the setup out and keep the teardown.
+
+        A batch shell reads no profile, and ``module`` is a function that a profile defines.
+        """
+        if self.teardown:
+            yield f"xm_teardown={shlex.quote(self.teardown)}\n"
+        if self.setup:
+            yield f"xm_setup={shlex.quote(self.setup)}\n"
+            yield "xm_path=$PATH; . /etc/profile >&2; PATH=$PATH:$xm_path\n"
+            yield 'eval "$xm_setup" >&2 || xm_setup_failed=$?\n'
+
+
+PLAIN = Surroundings()
+
+
+def render_script(  # noqa: PLR0913 (a job is decided by that many things)
     submission: Submission,
     *,
     state_dir: str,
@@ -28,6 +59,7 @@ def render_script(
     runtime: Runtime,
     index_sha256: str,
     grace_seconds: int,
+    surroundings: Surroundings = PLAIN,
     settings: Sequence[tuple[str, str]] = (),
 ) -> str:
     """
@@ -41,6 +73,7 @@ def render_script(
         runtime: What runs the container.
         index_sha256: Of the task index that goes with it.
         grace_seconds: How long the command may take to end once it was asked to.
+        surroundings: What the site wants done around it.
         settings: Further variables for the runtime's bash file.
     """
     image = submission.image
@@ -81,6 +114,7 @@ def render_script(
             "xm_build_command() {\n",
             assign_array("xm_command", runtime.command(job), indent="    "),
             "}\n\n",
+            *surroundings.lines(),
             compose(runtime.name, *JOB_FILES),
             "\nxm_main\n",
         )

@@ -21,7 +21,7 @@ from xmslurm_repro.cluster.program import (
 from xmslurm_repro.cluster.records import OutputRecord, read_outputs
 from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, Scheduler
-from xmslurm_repro.cluster.script import render_script
+from xmslurm_repro.cluster.script import PLAIN, Surroundings, render_script
 from xmslurm_repro.cluster.submitting import Payload, Submitter
 from xmslurm_repro.cluster.tasks import encode_tasks
 from xmslurm_repro.errors import ClusterError, DigestMismatchError, NoRuntimeError, NotFoundError
@@ -70,6 +70,7 @@ class ShellCluster:
             there.
         options: Options of every submission that does not set them itself.
         registry: Where jobs can pull images from; ``None`` to send blobs.
+        surroundings: What the site wants done around each job.
         patience_seconds: See `Submitter`.
     """
 
@@ -84,6 +85,7 @@ class ShellCluster:
         state_dir: str = "~/.xmslurm",
         options: Sequence[tuple[str, str]] = (),
         registry: RegistryTarget | None = None,
+        surroundings: Surroundings = PLAIN,
         patience_seconds: float = 600,
     ) -> None:
         self._name = name
@@ -94,6 +96,7 @@ class ShellCluster:
         self._state_dir = state_dir
         self._options = tuple(options)
         self._registry = registry
+        self._surroundings = surroundings
         self._patience_seconds = patience_seconds
         self._hello: Hello | None = None
 
@@ -105,7 +108,9 @@ class ShellCluster:
     async def check(self) -> Sequence[Fact]:
         """What a launch would need, and what is there. Tries every runtime."""
         hello = await say_hello(
-            self._transport, self._scheduler, self._state_dir, self._runtimes, try_all=True
+            *(self._transport, self._scheduler, self._state_dir, self._runtimes),
+            setup=self._surroundings.setup,
+            try_all=True,
         )
         facts = [Fact(name="state folder", value=hello.state_dir, is_good=True)]
         facts += (Fact(name="tool", value=f"no {tool}", is_good=False) for tool in hello.missing)
@@ -125,7 +130,8 @@ class ShellCluster:
         """What the cluster told of itself, asked once, and the runtime to use."""
         if self._hello is None:
             self._hello = await say_hello(
-                self._transport, self._scheduler, self._state_dir, self._runtimes
+                *(self._transport, self._scheduler, self._state_dir, self._runtimes),
+                setup=self._surroundings.setup,
             )
         hello = self._hello
         if hello.missing:
@@ -140,8 +146,12 @@ class ShellCluster:
         self._hello = None
         raise NoRuntimeError(
             f"no container runtime works on cluster `{self._name}`",
-            hint="Ask for bubblewrap, podman, apptainer or charliecloud to be installed.",
-            details=tuple(f"{finding.name}: {finding.said}" for finding in hello.runtimes),
+            hint='Where it has to be loaded first, say so: `setup = "module load apptainer"`. '
+            "Otherwise ask for bubblewrap, podman, apptainer or charliecloud to be installed.",
+            details=(
+                *(f"{finding.name}: {finding.said}" for finding in hello.runtimes),
+                *hello.complaints,
+            ),
         )
 
     async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:
@@ -165,6 +175,7 @@ class ShellCluster:
             scheduler=self._scheduler.name,
             directives=self._scheduler.directives(submission, folder=folder),
             runtime=runtime,
+            surroundings=self._surroundings,
             index_sha256=table.index_sha256,
             grace_seconds=max(1, hello.kill_wait_seconds * 6 // 10),
             settings=self._registry_settings(runtime),

@@ -54,6 +54,15 @@ def any_text(value: Any, place: Place) -> str:
     return value
 
 
+def commands(value: Any, place: Place) -> str:
+    """Read bash commands: one text, or an array with a line in each."""
+    del place
+    lines = value if isinstance(value, list) else [value]
+    if not all(isinstance(line, str) and "\0" not in line for line in lines):
+        raise KindError("bash commands: text, or an array of lines")
+    return "\n".join(lines).strip()
+
+
 def path(value: Any, place: Place) -> Path:
     """Read a path: ``~`` is the home folder, a relative one starts at the file's folder."""
     try:

@@ -121,6 +121,8 @@ def _cluster(name: str, values: _Values) -> ClusterSettings:
         identity_files=get("identity_files", ()),
         ssh_config=get("ssh_config"),
         state_dir=get("state_dir"),
+        setup=get("setup", ""),
+        teardown=get("teardown", ""),
         runtime=get("runtime", "auto"),
         runtime_options=table("runtime_options"),
         registry=get("registry"),

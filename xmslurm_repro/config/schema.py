@@ -37,6 +37,8 @@ _CLUSTER: Mapping[str, Node] = {
     "identity_files": kinds.listed(kinds.path, "paths", lone=True),
     "ssh_config": kinds.path,
     "state_dir": kinds.text,
+    "setup": kinds.commands,
+    "teardown": kinds.commands,
     "runtime": kinds.choice(*RUNTIMES),
     "runtime_options": Named(check_name=kinds.option_name, each=kinds.option),
     "registry": kinds.text,

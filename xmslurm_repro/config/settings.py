@@ -29,6 +29,9 @@ class ClusterSettings:
             given, nothing else is accepted.
         known_hosts: A file of its own; ``None`` for the user's.
         state_dir: Where our files are on the cluster; ``None`` for ``~/.xmslurm``.
+        setup: Bash commands that jobs run before anything else on their node (``module load
+            apptainer``), and that we run before we look for runtimes; empty for none.
+        teardown: Bash commands that jobs run last.
         runtime: One of `schema.RUNTIMES`.
         runtime_options: Further options of the runtime, by name; an empty value is a flag.
         registry: A repository's name, to which images are pushed and from which the cluster
@@ -50,6 +53,8 @@ class ClusterSettings:
     identity_files: tuple[Path, ...] = ()
     ssh_config: Path | None = None
     state_dir: str | None = None
+    setup: str = ""
+    teardown: str = ""
     runtime: str = "auto"
     runtime_options: tuple[tuple[str, str], ...] = ()
     registry: str | None = None

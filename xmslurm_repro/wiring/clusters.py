@@ -54,6 +54,7 @@ class Sites:
 
     def _make(self, configured: ClusterSettings) -> ClusterSite:
         # Imported when a cluster is asked for: most commands ask for none.
+        from xmslurm_repro.cluster.script import Surroundings
         from xmslurm_repro.cluster.shell import ShellCluster
 
         cluster = ShellCluster(
@@ -64,6 +65,7 @@ class Sites:
             clock=self._clock,
             state_dir=configured.state_dir or self._default_state_dir(configured),
             registry=self._registry(configured),
+            surroundings=Surroundings(setup=configured.setup, teardown=configured.teardown),
         )
         return ClusterSite(
             cluster=cluster,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -192,11 +193,12 @@ class SlurmClusterConfig:
         ssh: How it is reached.
         runtime: What runs containers.
         cwd: Without effect, as in ``xm_slurm``.
-        prolog: Must be empty.
-        epilog: Must be empty.
+        prolog: Bash commands that jobs run first on their node, outside the container.
+        epilog: Bash commands that jobs run last, there too.
         account: What jobs are told where the executor does not say; likewise *partition*, *qos*.
         proxy: Must be empty.
-        host_environment: Must be empty.
+        host_environment: Variables of the prolog and the container runtime, not of the job; the
+            node's own are put in for ``$NAME``, as in ``xm_slurm``.
         container_environment: Variables that every job gets.
         mounts: Must be empty.
         resources: What the cluster calls a GPU.
@@ -260,11 +262,18 @@ class SlurmClusterConfig:
             user=self.ssh.user,
             port=self.ssh.port,
             host_keys=(f"{key.algorithm} {key.key}",) if key else (),
+            setup=self._setup(),
+            teardown=(self.epilog or "").strip(),
             runtime="podman" if self.runtime is ContainerRuntime.PODMAN else "auto",
             gpu_types=tuple(sorted((kind.name, name) for kind, name in self.resources.items())),
             options=self.options(),
             env=tuple(sorted(self.container_environment.items())),
         )
+
+    def _setup(self) -> str:
+        variables = sorted(self.host_environment.items())
+        lines = [f"export {name}={_expanding(value)}" for name, value in variables]
+        return "\n".join([*lines, self.prolog or ""]).strip()
 
     def recommended(self, accelerator: object) -> Mapping[ResourceType, int | float]:
         """What goes with one GPU of that kind."""
@@ -274,6 +283,11 @@ class SlurmClusterConfig:
         return found() if callable(found) else found
 
 
+def _expanding(value: str) -> str:
+    # In double quotes: ``$NAME`` is the one thing that bash replaces.
+    return '"' + re.sub(r'[\\"`]', r"\\\g<0>", value).replace("$(", "\\$(") + '"'
+
+
 def _refusals(config: SlurmClusterConfig) -> Iterable[tuple[str, object, str]]:
     mounts = ", ".join(sorted(map(str, config.mounts)))
     hermetic = "A job sees its image, its code and its outputs folder, and nothing else of the host"
@@ -281,22 +295,6 @@ def _refusals(config: SlurmClusterConfig) -> Iterable[tuple[str, object, str]]:
         f"mounts would show jobs what nobody recorded: {mounts}",
         mounts,
         f"{hermetic}: put what it reads into the project or the base image. GPU drivers come in.",
-    )
-    yield (
-        "a prolog would run commands that nobody recorded",
-        config.prolog,
-        "Leave it out: no modules are needed. Set variables by container_environment.",
-    )
-    yield (
-        "an epilog would run commands that nobody recorded",
-        config.epilog,
-        "Leave it out; `xmslurm-repro fetch` brings the outputs back.",
-    )
-    yield (
-        "host_environment would change what nobody recorded: "
-        + ", ".join(sorted(config.host_environment)),
-        config.host_environment,
-        "Leave it out, or set container_environment for what the job itself should see.",
     )
     yield (
         "no proxy is set up through the submission host",
@@ -322,6 +320,9 @@ def as_toml(settings: ClusterSettings) -> str:
         values["port"] = settings.port
     if settings.host_keys:
         values["host_key"] = list(settings.host_keys)
+    for name in ("setup", "teardown"):
+        if getattr(settings, name):
+            values[name] = getattr(settings, name)
     if settings.runtime != "auto":
         values["runtime"] = settings.runtime
     lines = [head, *(f"{name} = {_toml(value)}" for name, value in values.items())]

@@ -12,6 +12,16 @@ for tool in flock sha256sum tar gzip find sort comm xargs mkfifo setsid timeout;
 done
 printf x | sha256sum -z >/dev/null 2>&1 || printf 'missing %s\n' 'coreutils 8.25 or later'
 
+# What jobs of this site do first; a runtime may be there only afterwards.
+prepare() {  # COMMANDS
+    local path=$PATH
+    set +u
+    . /etc/profile >&2
+    PATH=$PATH:$path
+    eval "$1" >&2 || printf 'xmslurm: the setup of this cluster ended with exit status %s\n' "$?" >&2
+    set -u
+}
+
 try() {  # NAME COMMANDS
     local out
     [[ -n ${xm_found-} && $all != all ]] && return

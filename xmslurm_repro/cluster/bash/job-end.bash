@@ -52,6 +52,7 @@ xm_finish() {
 }
 
 xm_clean() {
+    [[ -n ${xm_teardown-} ]] && (set +u; eval "$xm_teardown") >&2
     [[ -n ${xm_local-} ]] || return 0
     rm -rf -- "$xm_local" 2>/dev/null || {
         chmod -R u+rwX -- "$xm_local" 2>/dev/null

@@ -119,6 +119,7 @@ xm_main() {
     trap 'xm_on_signal TERM' TERM
     trap 'xm_on_signal INT' INT
     xm_make_folders
+    [[ -n ${xm_setup_failed-} ]] && xm_finish failed '' "the cluster's setup ended with exit status $xm_setup_failed"
     (trap '' TERM INT; exec 8>&-; xm_facts; xm_sweep) &
     xm_facts_pid=$!
     xm_read_task

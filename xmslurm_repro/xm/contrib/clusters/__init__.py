@@ -38,6 +38,7 @@ def mila(
             user=user, endpoints=(config.Endpoint("login.server.mila.quebec", 2222),)
         ),
         runtime=config.ContainerRuntime.SINGULARITY,
+        prolog="module load singularity",
         partition=partition,
         mounts=mounts or (),
         resources={

@@ -131,6 +131,7 @@ def _cluster(
             endpoints=tuple(config.Endpoint(host) for host in (*hosts, f"{name}.alliancecan.ca")),
         ),
         runtime=config.ContainerRuntime.APPTAINER,
+        prolog="module load apptainer",
         account=account,
         proxy=proxy,
         mounts=mounts or (),
