@@ -8,18 +8,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster_places import Place, fresh_token, local_place, outcome_of
+from tests.cluster_places import Place, fresh_token, local_place, outcome_of, slurm_place
 from tests.cluster_support import scratch_state, submission
+from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.script import Surroundings
 from xmslurm_repro.errors import NoRuntimeError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.ports.progress import SilentProgress
+from xmslurm_repro.transport.local import LocalTransport
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     with scratch_state(tmp_path / "state") as seen:
         yield local_place(seen)
+
+
+@pytest.fixture
+def slurm(testbed: Testbed) -> Iterator[Place]:
+    with slurm_place(testbed) as found:
+        yield found
 
 
 def sh(place: Place, script: str):
@@ -75,3 +83,19 @@ def test_what_the_setup_printed_is_told_where_no_runtime_works(place: Place, tmp
 
     assert "no such module: bubblewrap" in caught.value.details
     assert "setup" in caught.value.hint
+
+
+def test_slurm_is_found_where_only_a_profile_puts_it_on_the_path(
+    slurm: Place, testbed: Testbed, tmp_path: Path
+):
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for program in Path("/usr/bin").iterdir():
+        if program.name not in {"sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo"}:
+            (tools / program.name).symlink_to(program)
+    env = {**testbed.env, "PATH": str(tools)}
+    bare = replace(slurm, make_transport=lambda: LocalTransport(env=env))
+
+    outcome = outcome_of(bare.play(sh(bare, "echo here")))
+
+    assert b"here\n" == bare.log_of(outcome.run_id)

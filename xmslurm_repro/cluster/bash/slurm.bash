@@ -1,5 +1,15 @@
 # What we ask of Slurm. Only commands and options that are the same from 20.11 to 26.05.
 
+# Sites that keep Slurm in a folder of its own often put it on the path in a profile, which a
+# command over SSH does not read.
+if ! command -v sbatch >/dev/null && [[ -r /etc/profile ]]; then
+    xm_path=$PATH
+    set +u
+    . /etc/profile >/dev/null 2>&1
+    set -u
+    PATH=$PATH:$xm_path
+fi
+
 # Lists of array tasks are cut short after 64 bytes otherwise.
 export SLURM_BITSTR_LEN=0
 
