@@ -1,6 +1,6 @@
 """Build one fixed image and print its digests: ``build_image.py FOLDER forwards|backwards [UID]``.
 
-``forwards+projects`` and ``backwards+projects`` put local projects on top.
+``forwards+projects`` puts local projects on top, ``forwards+layout-1`` writes that layout.
 
 A program of its own, so that a test can run it under another user, umask, locale and so on. Its
 wheels are kept as files beside it, because zlib's bytes are its own business.
@@ -18,7 +18,6 @@ from tests.unit.image_parts import DictTree
 from xmslurm_repro.image.build import Builder
 from xmslurm_repro.model.canonical import canonical_json, readable_json
 from xmslurm_repro.model.image import (
-    LAYOUT,
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_LAYER_GZIP,
     MEDIA_TYPE_MANIFEST,
@@ -51,6 +50,13 @@ FILES: dict[str | bytes, bytes] = {
 }
 
 
+# For layout 2: enough of each size for several layers of each kind.
+MORE_FILES = {
+    f"many/{size}/{number:02}.py": hashlib.shake_128(b"%d" % number).digest(size)
+    for size, count in ((3_000, 60), (20_000, 14), (70_000, 5))
+    for number in range(count)
+}
+
 PROJECTS = (
     Project(
         name="My.Lab",
@@ -66,7 +72,7 @@ PROJECTS = (
 
 
 def build(
-    folder: Path, *, backwards: bool, projects: tuple[Project, ...] = ()
+    folder: Path, *, backwards: bool, layout: int, projects: tuple[Project, ...] = ()
 ) -> dict[str, object]:
     """Build the image below *folder*; backwards, everything is given in reverse order."""
     blobs = DiskBlobStore(folder / "oci")
@@ -119,12 +125,12 @@ def build(
         )
         for path, data in WHEEL_BYTES.items()
     ]
-    items = list(FILES.items())
+    items = [*FILES.items(), *(MORE_FILES.items() if layout > 1 else ())]
     if backwards:
         artifacts, items, projects = artifacts[::-1], items[::-1], projects[::-1]
     tree = DictTree(dict(items))
     recipe = Recipe(
-        layout=LAYOUT,
+        layout=layout,
         base=base.manifest.digest,
         base_reference=base.reference,
         target=target,
@@ -149,7 +155,11 @@ if __name__ == "__main__":
         os.setgroups([])
         os.setgid(int(sys.argv[3]))
         os.setuid(int(sys.argv[3]))
-    order, _, more = sys.argv[2].partition("+")
-    chosen = PROJECTS if more == "projects" else ()
-    made = build(Path(sys.argv[1]), backwards=order == "backwards", projects=chosen)
+    order, *more = sys.argv[2].split("+")
+    made = build(
+        Path(sys.argv[1]),
+        backwards=order == "backwards",
+        layout=1 if "layout-1" in more else 2,
+        projects=PROJECTS if "projects" in more else (),
+    )
     print(readable_json(made))

@@ -32,12 +32,19 @@ def built(folder: Path, order="forwards", *, cwd="/", umask=0o022, user=None, **
 
 
 def test_the_digests_of_an_image_are_fixed_for_ever(tmp_path, golden):
-    golden("image/digests.json", built(tmp_path))
+    golden("image/layout-2.json", built(tmp_path))
 
 
 def test_the_digests_of_an_image_with_projects_are_fixed_for_ever(tmp_path, golden):
-    golden("image/projects.json", built(tmp_path / "a", "forwards+projects"))
-    golden("image/projects.json", built(tmp_path / "b", "backwards+projects"))
+    golden("image/layout-2-projects.json", built(tmp_path / "a", "forwards+projects"))
+    golden("image/layout-2-projects.json", built(tmp_path / "b", "backwards+projects"))
+
+
+def test_the_first_layout_is_written_as_ever_over_whatever_cache(tmp_path, golden):
+    built(tmp_path)
+    golden("image/digests.json", built(tmp_path, "forwards+layout-1"))
+    golden("image/projects.json", built(tmp_path, "backwards+layout-1+projects"))
+    golden("image/layout-2.json", built(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_the_digests_of_an_image_with_projects_are_fixed_for_ever(tmp_path, gold
     ],
 )
 def test_the_surroundings_leave_no_trace(tmp_path, golden, change):
-    golden("image/digests.json", built(tmp_path / "other place", **change))
+    golden("image/layout-2.json", built(tmp_path / "other place", **change))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -59,7 +66,7 @@ def test_another_user_gets_the_same_image(tmp_path_factory, golden):
     folder.mkdir()
     try:
         os.chown(folder, 65534, 65534)
-        golden("image/digests.json", built(folder, user=65534))
+        golden("image/layout-2.json", built(folder, user=65534))
     finally:
         subprocess.run(["rm", "-rf", str(folder)], check=True)
 
@@ -67,13 +74,13 @@ def test_another_user_gets_the_same_image(tmp_path_factory, golden):
 def test_building_again_over_a_warm_cache_changes_nothing(tmp_path, golden):
     built(tmp_path)
 
-    golden("image/digests.json", built(tmp_path, "backwards"))
+    golden("image/layout-2.json", built(tmp_path, "backwards"))
 
 
 def test_two_who_build_at_once_do_not_disturb_each_other(tmp_path, golden):
     with ThreadPoolExecutor(3) as pool:
         for said in pool.map(lambda _: built(tmp_path), range(3)):
-            golden("image/digests.json", said)
+            golden("image/layout-2.json", said)
 
 
 def test_a_build_that_was_killed_leaves_nothing_that_is_wrong(tmp_path, golden):
@@ -90,5 +97,5 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_wrong(tmp_path, golden):
         for blob in (tmp_path / "oci/blobs/sha256").glob("*"):
             assert blob.name == hashlib.sha256(blob.read_bytes()).hexdigest()
 
-    golden("image/digests.json", built(tmp_path))
+    golden("image/layout-2.json", built(tmp_path))
     assert [] == list((tmp_path / "oci/ingest").iterdir())

@@ -10,10 +10,11 @@ import tarfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xmslurm_repro.image.code import MAX_CODE_LAYERS, deal
+from xmslurm_repro.image.dealing import MAX_CODE_LAYERS, deal
 from xmslurm_repro.image.layer import LayerWriter
 from xmslurm_repro.image.record import parse_record, render_record, sha256_line
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import LAYOUTS
 from xmslurm_repro.model.snapshot import EntryKind, PathEntry
 from xmslurm_repro.store.memory_blobs import MemoryBlobStore
 from xmslurm_repro.store.tar import TarWriter
@@ -22,7 +23,7 @@ names = st.binary(min_size=1, max_size=130).filter(
     lambda name: name not in {b".", b".."} and not set(name) & set(b"/\0")
 )
 paths = st.lists(names, min_size=1, max_size=4).map(b"/".join)
-sizes = st.integers(0, 30 << 20)
+sizes = st.integers(0, 300 << 10) | st.integers(0, 30 << 20)
 suffixes = st.sampled_from(["", ".py", ".png", ".bin", ".txt"])
 entries = st.dictionaries(
     st.tuples(st.sampled_from("abcdef"), st.integers(0, 40), suffixes), sizes, max_size=60
@@ -94,29 +95,32 @@ def test_a_layer_is_a_function_of_its_bytes_alone(pieces, random):
     assert 1 == len(results)
 
 
-@given(entries, st.randoms(use_true_random=False))
-def test_every_file_is_dealt_to_one_layer_whatever_the_order(found, random):
-    dealt = deal(found)
+layouts = st.sampled_from(LAYOUTS)
+
+
+@given(entries, st.randoms(use_true_random=False), layouts)
+def test_every_file_is_dealt_to_one_layer_whatever_the_order(found, random, layout):
+    dealt = deal(found, layout)
     turned = list(found)
     random.shuffle(turned)
 
     assert sorted(found, key=lambda entry: entry.path) == sorted(
         (entry for layer in dealt for entry in layer), key=lambda entry: entry.path
     )
-    assert dealt == deal(turned)
-    assert len(dealt) <= MAX_CODE_LAYERS
+    assert dealt == deal(turned, layout)
+    assert len(dealt) <= MAX_CODE_LAYERS[layout]
     assert all(dealt)
 
 
-@given(entries.filter(bool), st.data())
-def test_an_edit_that_keeps_the_size_changes_one_layer(found, data):
+@given(entries.filter(bool), st.data(), layouts)
+def test_an_edit_that_keeps_the_size_changes_one_layer(found, data, layout):
     position = data.draw(st.integers(0, len(found) - 1))
     old = found[position]
     edited = PathEntry(
         path=old.path, kind=old.kind, digest=Digest.blake3("0" * 64), size_bytes=old.size_bytes
     )
-    before = deal(found)
-    after = deal([*found[:position], edited, *found[position + 1 :]])
+    before = deal(found, layout)
+    after = deal([*found[:position], edited, *found[position + 1 :]], layout)
 
     assert 1 == sum(one != two for one, two in zip(before, after, strict=True))
 

@@ -27,6 +27,7 @@ from xmslurm_repro.model.image import (
 )
 from xmslurm_repro.model.lock import Artifact, Target
 from xmslurm_repro.model.snapshot import EntryKind, PathEntry
+from xmslurm_repro.store.hashing import blake3_digest
 
 TARGET = Target(
     architecture="amd64",
@@ -177,7 +178,7 @@ class DictTree:
 
 
 def _name(data: bytes) -> Digest:
-    return Digest.blake3(hashlib.sha256(data).hexdigest())
+    return blake3_digest(data)
 
 
 def members(blobs, layer: Layer) -> dict[str, tarfile.TarInfo]:

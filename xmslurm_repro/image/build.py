@@ -11,7 +11,7 @@ from xmslurm_repro.image.documents import image_config, image_manifest, merged_e
 from xmslurm_repro.image.packages import PackageLayers
 from xmslurm_repro.image.projects import project_layers
 from xmslurm_repro.model.image import (
-    LAYOUT,
+    LAYOUTS,
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_MANIFEST,
     BaseImage,
@@ -64,10 +64,12 @@ class Builder:
         _check(recipe, base, tree)
         base_layers = tuple(_as_oci(layer) for layer in base.layers)
         packages = PackageLayers(self._blobs, self._cache, progress)
-        ours = packages.build(recipe.artifacts, recipe.target, len(base_layers))
+        ours = packages.build(
+            recipe.artifacts, recipe.target, len(base_layers), layout=recipe.layout
+        )
         ours += project_layers(recipe.projects, recipe.target, self._blobs, self._cache)
         if tree is not None:
-            ours += code_layers(tree, self._blobs, self._cache, progress)
+            ours += code_layers(tree, self._blobs, self._cache, progress, layout=recipe.layout)
         layers = (*base_layers, *ours)
         if len(layers) > _DEPTH_LIMIT:
             raise ImageError(
@@ -76,7 +78,9 @@ class Builder:
             )
         env = merged_env(base.env, has_python=recipe.target is not None)
         old = Reader.of_json(self._blobs.get(base.config.digest), f"config of {base.reference}")
-        config = self._put(MEDIA_TYPE_CONFIG, image_config(old, env, base_layers, ours))
+        config = self._put(
+            MEDIA_TYPE_CONFIG, image_config(old, env, base_layers, ours, layout=recipe.layout)
+        )
         manifest = self._put(MEDIA_TYPE_MANIFEST, image_manifest(config, layers))
         self._name(f"xms-{config.digest.hex[:32]}", manifest)
         return Image(
@@ -105,8 +109,9 @@ def _as_oci(layer: Layer) -> Layer:
 
 def _check(recipe: Recipe, base: BaseImage, tree: Tree | None) -> None:
     problems = []
-    if recipe.layout != LAYOUT:
-        problems.append(f"it is of layout {recipe.layout}; this version writes {LAYOUT}")
+    if recipe.layout not in LAYOUTS:
+        known = " and ".join(map(str, LAYOUTS))
+        problems.append(f"it is of layout {recipe.layout}; this version writes {known}")
     if recipe.base != base.manifest.digest:
         problems.append(f"its base is {recipe.base}, not {base.manifest.digest}")
     if (tree.root if tree else None) != recipe.snapshot:

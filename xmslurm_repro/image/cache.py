@@ -1,6 +1,6 @@
 """Which layers came out of which inputs, so that a warm build reads no package again.
 
-Only a shortcut: an entry that is damaged, of another layout, or whose blob is gone counts as
+Only a shortcut: an entry that is damaged, of other bytes, or whose blob is gone counts as
 absent, and the layer is built again, to the same bytes.
 """
 
@@ -15,14 +15,17 @@ from pathlib import Path
 
 from xmslurm_repro.errors import FormatError, StoreError
 from xmslurm_repro.model.canonical import Json, canonical_json
-from xmslurm_repro.model.image import LAYOUT, Layer
+from xmslurm_repro.model.image import Layer
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.ports.store import BlobStore
 
+_VERSION = 1
+"""Of the bytes of package layers, which are the same in every layout so far."""
+
 
 def cache_key(*parts: Json) -> str:
-    """Name inputs by the SHA-256 of their canonical JSON, the layout among them."""
-    return hashlib.sha256(canonical_json([LAYOUT, *parts])).hexdigest()
+    """Name inputs by the SHA-256 of their canonical JSON."""
+    return hashlib.sha256(canonical_json([_VERSION, *parts])).hexdigest()
 
 
 class DocumentCache:
@@ -71,12 +74,12 @@ class LayerCache:
 
     def __init__(self, folder: Path, blobs: BlobStore) -> None:
         """Keep entries below *folder*; the layers' bytes are in *blobs*."""
-        self._documents = DocumentCache(folder)
+        self.documents = DocumentCache(folder)
         self._blobs = blobs
 
     def get(self, kind: str, key: str) -> tuple[Layer, ...] | None:
         """The layers, or ``None`` unless every one of them is there in its full size."""
-        document = self._documents.get(kind, key)
+        document = self.documents.get(kind, key)
         if document is None:
             return None
         try:
@@ -87,7 +90,7 @@ class LayerCache:
 
     def put(self, kind: str, key: str, layers: Sequence[Layer]) -> None:
         """Remember *layers*."""
-        self._documents.put(kind, key, {"layers": [layer.to_json() for layer in layers]})
+        self.documents.put(kind, key, {"layers": [layer.to_json() for layer in layers]})
 
     def _is_here(self, layer: Layer) -> bool:
         digest, size_bytes = layer.blob.digest, layer.blob.size_bytes

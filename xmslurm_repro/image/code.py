@@ -1,56 +1,35 @@
-"""Code layers: the snapshot below ``/xm/code``, dealt so that an edit moves little.
-
-The rule looks at paths and sizes only. Text by its suffix (what people edit) is dealt by
-folder; other small files by path; files from 1 MiB each by path, so that they seldom share a
-layer. The number of layers grows in powers of two with the size, so that it seldom changes.
-"""
+"""Code layers: the snapshot below ``/xm/code``, dealt so that an edit moves little."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
 
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.image.cache import LayerCache
+from xmslurm_repro.image.carry import carried, remember
+from xmslurm_repro.image.dealing import deal
 from xmslurm_repro.image.layer import TreeWriter, build_layer
-from xmslurm_repro.model.image import CODE_DIR, LAYOUT, Layer, LayerKind
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.image import CODE_DIR, Layer, LayerKind
 from xmslurm_repro.model.snapshot import EntryKind, PathEntry
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, Tree
 
-MAX_CODE_LAYERS = 16 + 8 + 16
+Bucket = Sequence[PathEntry]
 
-_LARGE = 1 << 20
-_TEXT_LAYER = 1 << 20
-_DATA_LAYER = 16 << 20
-_TEXT_SUFFIXES = (
-    *(b".bash", b".bib", b".c", b".cc", b".cfg", b".cpp", b".cu", b".cuh", b".gin", b".h"),
-    *(b".hpp", b".ini", b".ipynb", b".jl", b".js", b".json", b".lock", b".lua", b".md", b".proto"),
-    *(b".py", b".pyi", b".pyx", b".r", b".rs", b".rst", b".sh", b".sql", b".tex", b".toml"),
-    *(b".ts", b".txt", b".yaml", b".yml"),
-)
 _WHITEOUT = b".wh."
-
-
-def deal(entries: Iterable[PathEntry]) -> tuple[tuple[PathEntry, ...], ...]:
-    """Part *entries* into the contents of layers; none is empty. At most `MAX_CODE_LAYERS`."""
-    text, data, large = [], [], []
-    for entry in entries:
-        if entry.kind is not EntryKind.SYMLINK and entry.size_bytes >= _LARGE:
-            large.append(entry)
-        elif _is_text(entry):
-            text.append(entry)
-        else:
-            data.append(entry)
-    return (
-        *_buckets(text, _layer_count(text, _TEXT_LAYER, most=16), by_folder=True),
-        *_buckets(data, _layer_count(data, _DATA_LAYER, most=8), by_folder=False),
-        *_buckets(large, 16, by_folder=False),
-    )
+_HELD_BYTES = 48 << 20
+_HELD_FILE_BYTES = 1 << 20
+"""Files from this size on are streamed."""
 
 
 def code_layers(
-    tree: Tree, blobs: BlobStore, cache: LayerCache | None, progress: Progress
+    tree: Tree, blobs: BlobStore, cache: LayerCache | None, progress: Progress, *, layout: int
 ) -> tuple[Layer, ...]:
     """
     Build the code layers of *tree*, those that are not there yet.
@@ -60,73 +39,131 @@ def code_layers(
     """
     entries = tuple(tree.entries())
     _check_names(entries)
-    dealt = deal(entries)
+    dealt = deal(entries, layout)
+    keys = [_bucket_key(bucket) for bucket in dealt]
+    found: dict[str, Layer] = {}
+    for key in keys if cache else ():
+        known = cache.get("code", key) if cache else None
+        if known and len(known) == 1:
+            found[key] = known[0]
+    missing = [(key, bucket) for key, bucket in zip(keys, dealt, strict=True) if key not in found]
     task = progress.start("Packing code", total=len(dealt), unit="layers")
-    layers = []
+    task.advance(len(found))
     try:
-        for number, bucket in enumerate(dealt, start=1):
-            layers.append(_layer(bucket, f"code {number} of {len(dealt)}", tree, blobs, cache))
-            task.advance(1)
+        for turn in _turns(missing):
+            for key, layer in _build(turn, tree, blobs, cache):
+                found[key] = layer
+                task.advance(1)
     finally:
         task.finish()
-    return tuple(layers)
+    return tuple(
+        replace(found[key], kind=LayerKind.CODE, title=f"code {number} of {len(dealt)}")
+        for number, key in enumerate(keys, start=1)
+    )
 
 
-def _layer(
-    bucket: Sequence[PathEntry], title: str, tree: Tree, blobs: BlobStore, cache: LayerCache | None
-) -> Layer:
-    key = _bucket_key(bucket)
-    known = cache.get("code", key) if cache else None
-    if known and len(known) == 1:
-        return Layer(kind=LayerKind.CODE, title=title, diff_id=known[0].diff_id, blob=known[0].blob)
-    layer = build_layer(blobs, LayerKind.CODE, title, lambda writer: _fill(writer, bucket, tree))
-    if cache:
-        cache.put("code", key, [layer])
-    return layer
+def _turns(missing: Sequence[tuple[str, Bucket]]) -> Iterator[list[tuple[str, Bucket]]]:
+    """Part what is to be built into turns whose small files fit into memory together."""
+    turn: list[tuple[str, Bucket]] = []
+    held_bytes = 0
+    for key, bucket in missing:
+        size_bytes = sum(entry.size_bytes for entry in bucket if _is_held(entry))
+        if turn and held_bytes + size_bytes > _HELD_BYTES:
+            yield turn
+            turn, held_bytes = [], 0
+        turn.append((key, bucket))
+        held_bytes += size_bytes
+    if turn:
+        yield turn
 
 
-def _fill(writer: TreeWriter, bucket: Sequence[PathEntry], tree: Tree) -> None:
+def _build(
+    turn: Sequence[tuple[str, Bucket]], tree: Tree, blobs: BlobStore, cache: LayerCache | None
+) -> Iterator[tuple[str, Layer]]:
+    held = _read_ahead([bucket for _, bucket in turn], tree, blobs, cache)
+
+    def build(bucket: Bucket) -> Layer:
+        begins: dict[Digest, int] = {}
+        layer = build_layer(
+            blobs,
+            LayerKind.CODE,
+            "code",
+            lambda writer: _fill(writer, bucket, tree, held, begins),
+        )
+        if cache:
+            remember(cache, bucket, layer, begins)
+        return layer
+
+    # Hashing and writing let go of the interpreter's lock, and waiting for the disk takes long.
+    # Trees are read by one thread only.
+    with ThreadPoolExecutor(max_workers=2 * (os.cpu_count() or 1)) as pool:
+        futures = {
+            key: pool.submit(build, bucket) for key, bucket in turn if all(map(_is_held, bucket))
+        }
+        for key, bucket in turn:
+            layer = futures[key].result() if key in futures else build(bucket)
+            if cache:
+                cache.put("code", key, [layer])
+            yield key, layer
+
+
+def _read_ahead(
+    buckets: Sequence[Bucket], tree: Tree, blobs: BlobStore, cache: LayerCache | None
+) -> Mapping[Digest, bytes]:
+    """
+    The small files of all *buckets*, by digest.
+
+    The store holds neighbours together, so they are read in order of their paths, each block of
+    the store once; and nothing is read there that an earlier layer of ours holds.
+    """
+    held: dict[Digest, bytes] = {}
+    for bucket in buckets if cache else ():
+        if cache and all(map(_is_held, bucket)):
+            held.update(carried(cache, blobs, bucket))
+    entries = (entry for bucket in buckets for entry in bucket if _is_held(entry))
+    for entry in sorted(entries, key=lambda entry: entry.path):
+        if entry.digest not in held:
+            with tree.open(entry.digest) as source:
+                held[entry.digest] = source.read()
+    return held
+
+
+def _is_held(entry: PathEntry) -> bool:
+    return entry.size_bytes < _HELD_FILE_BYTES
+
+
+def _fill(
+    writer: TreeWriter,
+    bucket: Bucket,
+    tree: Tree,
+    held: Mapping[Digest, bytes],
+    begins: dict[Digest, int],
+) -> None:
+    """Write the files of *bucket*; note in *begins* where in the tar contents begin."""
     root = CODE_DIR.lstrip("/").encode() + b"/"
     for entry in bucket:
         path = root + entry.path
         writer.parents_of(path)
-        with tree.open(entry.digest) as source:
+        known = held.get(entry.digest)
+        with tree.open(entry.digest) if known is None else BytesIO(known) as source:
             if entry.kind is EntryKind.SYMLINK:
                 writer.symlink(path, source.read())
             else:
                 executable = entry.kind is EntryKind.EXECUTABLE
                 writer.file(path, entry.size_bytes, executable, source)
+                # Padded to whole records, the content ends where the layer does by now.
+                records = -(-entry.size_bytes // 512)
+                begins[entry.digest] = writer.layer.position - 512 * records
 
 
-def _bucket_key(bucket: Sequence[PathEntry]) -> str:
+def _bucket_key(bucket: Bucket) -> str:
     """Name what a bucket holds: modes, contents and paths decide the layer's bytes."""
-    named = hashlib.sha256(b"code layer, layout %d\0" % LAYOUT)
+    # All layouts write the same bytes for the same files.
+    named = hashlib.sha256(b"code layer, layout 1\0")
     for entry in bucket:
         head = f"{entry.kind.value} {entry.digest} {entry.size_bytes} ".encode()
         named.update(head + entry.path + b"\0")
     return named.hexdigest()
-
-
-def _buckets(
-    entries: Sequence[PathEntry], count: int, *, by_folder: bool
-) -> Iterable[tuple[PathEntry, ...]]:
-    dealt: dict[int, list[PathEntry]] = {}
-    for entry in entries:
-        name = entry.path.rpartition(b"/")[0] if by_folder else entry.path
-        dealt.setdefault(hashlib.sha256(name).digest()[0] % count, []).append(entry)
-    return (tuple(sorted(dealt[n], key=lambda entry: entry.path)) for n in sorted(dealt))
-
-
-def _layer_count(entries: Sequence[PathEntry], layer_size_bytes: int, *, most: int) -> int:
-    wanted = sum(entry.size_bytes for entry in entries) // layer_size_bytes
-    return min(most, 1 << wanted.bit_length())
-
-
-def _is_text(entry: PathEntry) -> bool:
-    if entry.kind is EntryKind.SYMLINK:
-        return True
-    name = entry.path.rpartition(b"/")[2]
-    return b"." not in name[1:] or name.lower().endswith(_TEXT_SUFFIXES)
 
 
 def _check_names(entries: Sequence[PathEntry]) -> None:

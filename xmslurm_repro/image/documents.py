@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.image import (
     CODE_DIR,
-    LAYOUT,
     MEDIA_TYPE_LAYER_GZIP,
     MEDIA_TYPE_MANIFEST,
     VENV_DIR,
@@ -50,6 +49,8 @@ def image_config(
     env: Sequence[tuple[str, str]],
     base_layers: Sequence[Layer],
     our_layers: Sequence[Layer],
+    *,
+    layout: int,
 ) -> bytes:
     """
     Write the config of an image that puts *our_layers* on a base with the config *base*.
@@ -74,7 +75,10 @@ def image_config(
         "type": "layers",
         "diff_ids": [str(layer.diff_id) for layer in (*base_layers, *our_layers)],
     }
-    document["history"] = [*_base_history(base, base_layers), *map(_history_entry, our_layers)]
+    document["history"] = [
+        *_base_history(base, base_layers),
+        *(_history_entry(layer, layout) for layer in our_layers),
+    ]
     return canonical_json(document)
 
 
@@ -103,8 +107,8 @@ def _layer_descriptor(blob: Descriptor) -> Json:
     return oci_layer(blob).to_json()
 
 
-def _history_entry(layer: Layer) -> Json:
-    return {"created": CREATED, "created_by": f"xmslurm-repro layout {LAYOUT}: {layer.title}"}
+def _history_entry(layer: Layer, layout: int) -> Json:
+    return {"created": CREATED, "created_by": f"xmslurm-repro layout {layout}: {layer.title}"}
 
 
 def _base_history(base: Reader, layers: Sequence[Layer]) -> list[Json]:

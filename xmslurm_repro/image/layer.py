@@ -36,10 +36,13 @@ class LayerWriter:
         self._crc = 0
         self._size_bytes = 0
         self._in_member = False
+        self.position = 0
+        """How many bytes the tar has so far."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Append *data* to the tar, stored."""
         view = memoryview(data)
+        self.position += len(view)
         if self._pending:
             room = _BLOCK - len(self._pending)
             self._pending += view[:room]
@@ -70,6 +73,7 @@ class LayerWriter:
         for compressed, raw in pieces:
             self._blob.write(compressed)
             self._diff.update(raw)
+            self.position += len(raw)
         self._blob.write(struct.pack("<II", crc, size & 0xFFFFFFFF))
 
     def commit(self, *, end: bytes = END) -> tuple[Digest, Descriptor]:
@@ -122,6 +126,26 @@ class TreeWriter(TarWriter):
         folder = path.rpartition(b"/")[0]
         if folder and folder not in self._parents:
             self.directory(folder)
+
+
+def stored_bytes(blob: bytes) -> memoryview:
+    """
+    The tar of a layer that `LayerWriter.write` alone has written, taken out of its frame.
+
+    Raises:
+        ValueError: If *blob* is no such layer. Its bytes are not verified.
+    """
+    view, blocks = memoryview(blob)[len(GZIP_HEADER) : -8], bytearray()
+    position, is_last = 0, 0
+    while not is_last:
+        if position + 5 > len(view):
+            raise ValueError("a stored layer that ends early")
+        is_last, length, inverse = struct.unpack_from("<BHH", view, position)
+        if is_last not in {0, 1} or length ^ inverse != 0xFFFF:
+            raise ValueError("no stored layer")
+        blocks += view[position + 5 : position + 5 + length]
+        position += 5 + length
+    return memoryview(blocks)
 
 
 def parents(path: bytes) -> Iterator[bytes]:

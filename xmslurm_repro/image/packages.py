@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from xmslurm_repro.errors import DigestMismatchError, ImageError
 from xmslurm_repro.image.cache import LayerCache, cache_key
-from xmslurm_repro.image.code import MAX_CODE_LAYERS
+from xmslurm_repro.image.dealing import MAX_CODE_LAYERS
 from xmslurm_repro.image.layer import TreeWriter, build_layer
 from xmslurm_repro.image.pour import pour_all
 from xmslurm_repro.image.venv import venv_paths, write_skeleton
@@ -27,8 +27,8 @@ OWN_LAYER_FROM_BYTES = 1 << 20
 """Wheels of this size or more get a layer of their own, the largest first."""
 
 MAX_WHEEL_LAYERS = 40
-MAX_LAYERS = 100
-"""Docker's limit is 125 (``max depth exceeded``); this leaves room for derived images."""
+MAX_LAYERS = {1: 100, 2: 118}
+"""By layout. Docker's limit is 125 (``max depth exceeded``); the rest is for derived images."""
 
 _CHUNK = 1 << 20
 
@@ -77,7 +77,12 @@ class PackageLayers:
         self._stopped = threading.Event()
 
     def build(
-        self, artifacts: Sequence[Artifact], target: Target | None, base_layer_count: int
+        self,
+        artifacts: Sequence[Artifact],
+        target: Target | None,
+        base_layer_count: int,
+        *,
+        layout: int,
     ) -> tuple[Layer, ...]:
         """
         Build the layers of *artifacts*, or take them from the cache without reading any wheel.
@@ -88,7 +93,8 @@ class PackageLayers:
             DigestMismatchError: If a wheel is damaged.
         """
         ordered = sorted(artifacts, key=lambda artifact: (artifact.name, artifact.sha256))
-        most = max(0, min(MAX_WHEEL_LAYERS, MAX_LAYERS - 1 - MAX_CODE_LAYERS - base_layer_count))
+        room = MAX_LAYERS[layout] - 1 - MAX_CODE_LAYERS[layout] - base_layer_count
+        most = max(0, min(MAX_WHEEL_LAYERS, room))
         named: list[Json] = [artifact.to_json() for artifact in ordered]
         key = cache_key("packages", most, named, _target_json(target))
         known = self._cache.get("packages", key) if self._cache else None

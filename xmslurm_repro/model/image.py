@@ -1,6 +1,6 @@
 """The OCI image that a job runs, and the recipe that decides its bytes.
 
-Where things are in every image we assemble (``layout=1``, frozen):
+Where things are in every image we assemble (in all layouts, frozen):
 
 - ``/xm/venv``: the locked packages, shaped like a virtual environment.
 - ``/xm/code``: the snapshot.
@@ -18,8 +18,11 @@ from xmslurm_repro.model.lock import Artifact, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.reader import Reader
 
-LAYOUT = 1
+LAYOUT = 2
 """The version of our image layout. A change of any byte that we write needs a new one."""
+
+LAYOUTS = (1, 2)
+"""Those that are still written, for recipes that ask for them: what was launched is replayed."""
 
 VENV_DIR = "/xm/venv"
 CODE_DIR = "/xm/code"
@@ -137,7 +140,7 @@ class Recipe:
     All that decides an image's bytes; building it twice gives one digest.
 
     Attributes:
-        layout: `LAYOUT` at the time.
+        layout: `LAYOUT` at the time, one of `LAYOUTS`.
         base: SHA-256 of the base's image manifest.
         base_reference: What the user called the base when it was resolved. For people.
         target: The platform that the packages were chosen for; ``None`` when there are none.
