@@ -16,7 +16,7 @@ import xmslurm_repro.xm as xm_slurm
 from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.xm import config, executables, execution, resources, status
-from xmslurm_repro.xm.console import Console
+from xmslurm_repro.xm.console import Console, Verbatim
 from xmslurm_repro.xm.experimental.parameter_controller import parameter_controller
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.job_blocks import get_args_for_python_entrypoint
@@ -196,6 +196,12 @@ def test_short_names_of_images_are_read_as_docker_reads_them():
 
 def test_an_entrypoint_is_also_given_as_arguments_of_python():
     assert ["-m", "train"] == get_args_for_python_entrypoint(MODULE).to_list(escaper=str)
+
+
+def test_the_console_leaves_logs_as_they_are(capsys):
+    Console().print(Verbatim("[loss] 0.1 [/path]"), end="")
+
+    assert "[loss] 0.1 [/path]" == capsys.readouterr().out
 
 
 def test_the_console_prints_text_without_markup(capsys):

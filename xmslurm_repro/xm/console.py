@@ -14,6 +14,12 @@ from xmslurm_repro.errors import NotSupportedError
 _TAG = re.compile(r"(\\*)\[([a-z#/@][^\[\]]*)\]")
 
 
+class Verbatim(str):
+    """Text whose square brackets are what a program printed, and no markup."""
+
+    __slots__ = ()
+
+
 class Console:
     """Prints text without its markup."""
 
@@ -55,7 +61,7 @@ class Console:
 
 
 def _plain(value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str) or isinstance(value, Verbatim):
         return str(value)
     return _TAG.sub(lambda tag: f"[{tag[2]}]" if len(tag[1]) % 2 else "", value)
 

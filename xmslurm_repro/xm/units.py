@@ -14,6 +14,7 @@ from xmanager import xm
 from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import Receipt, RunState
 from xmslurm_repro.xm.access import row_of
+from xmslurm_repro.xm.console import Verbatim
 from xmslurm_repro.xm.dependencies import (
     SlurmJobDependency,
     SlurmJobDependencyAfter,
@@ -289,18 +290,12 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
             wait: Without effect.
             follow: Whether to go on until the job has ended.
             jobs: Names of jobs; a unit has one.
-            raw: Must be true: nothing is coloured here.
+            raw: Without effect: it is text in any case, and `xm.console` prints it as it is.
 
         Raises:
-            NotSupportedError: If *raw* is false.
             ArgumentError: If nothing was submitted, or there is no job of such a name.
         """
-        del block_size, wait
-        if not raw:
-            raise NotSupportedError(
-                "logs are given as they are, without colours",
-                hint="Leave out `raw`, or run `xmslurm-repro logs`.",
-            )
+        del block_size, wait, raw
         handle = self.handle()
         unknown = sorted(set(jobs or ()) - {handle.job_name})
         if unknown:
@@ -309,13 +304,13 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         async for chunk in handle.logs(follow=follow):
             piece = decoder.decode(chunk)
             if follow and piece:
-                yield piece
+                yield Verbatim(piece)
             text = "" if follow else text + piece
         rest = text + decoder.decode(b"", final=True)
         if not follow:
             rest = "".join(rest.splitlines(keepends=True)[-num_lines:]) if num_lines else ""
         if rest:
-            yield rest
+            yield Verbatim(rest)
 
     def stop(
         self,
