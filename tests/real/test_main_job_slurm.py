@@ -7,6 +7,7 @@ import pytest
 
 from tests.real.conftest import cluster_config
 from tests.support.cli import QUICKSTART
+from tests.support.docker_engine import engine_for
 from xmslurm_repro import errors
 
 WRITES = """\
@@ -44,18 +45,24 @@ def test_launch_replay_and_diff_over_ssh(make_cli, testbed, runtime):
     assert {"code", "outputs"} <= {axis["path"] for axis in diff["differences"]}
 
 
-def test_both_runtimes_and_the_embedded_default_give_the_same_bytes(make_cli, testbed, base_home):
-    config = cluster_config(testbed, more='runtime = "bubblewrap"') + cluster_config(
-        testbed, name="beta", more='runtime = "podman"'
-    ).replace('default_cluster = "beta"\n', "")
-    config += f'[clusters.local]\nscheduler = "local"\nstate_dir = "{base_home / "local"}"\n'
-    files = {path.name: path.read_text() for path in QUICKSTART.iterdir()}
-    cli = make_cli(files, config=config)
-    cli.launch("python", "train.py", "--steps", "50")
+def test_every_runtime_and_the_embedded_default_give_the_same_bytes(make_cli, testbed, base_home):
+    with engine_for(testbed, group=testbed.ssh_user) as engine:
+        config = cluster_config(testbed, more='runtime = "bubblewrap"')
+        config += f'[clusters.local]\nscheduler = "local"\nstate_dir = "{base_home / "local"}"\n'
+        for name in ("podman", "charliecloud", "docker"):
+            more = f'runtime = "{name}"\n'
+            if name == "docker":
+                more += f'runtime_options = {{ host = "{engine}" }}\n'
+            described = cluster_config(testbed, name=name, more=more)
+            config += described.replace(f'default_cluster = "{name}"\n', "")
+        files = {path.name: path.read_text() for path in QUICKSTART.iterdir()}
+        cli = make_cli(files, config=config)
+        cli.launch("python", "train.py", "--steps", "50")
 
-    elsewhere = [cli.json("replay", "1", "--cluster", name) for name in ("beta", "local")]
+        elsewhere = ("podman", "charliecloud", "docker", "local")
+        replays = [cli.json("replay", "1", "--cluster", name) for name in elsewhere]
 
-    assert [replay["verdicts"][0]["level"] for replay in elsewhere] == ["R3", "R3"]
+    assert ["R3"] * 4 == [replay["verdicts"][0]["level"] for replay in replays]
 
 
 def test_an_image_can_travel_through_a_registry(make_cli, testbed):

@@ -44,8 +44,11 @@ from tests.contract.test_cluster import (
     test_tmp_is_empty_writable_and_gone_afterwards,
 )
 from tests.debian_root import USER_ID, Inside, debian_root
+from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.apptainer import Apptainer
+from xmslurm_repro.cluster.charliecloud import Charliecloud
+from xmslurm_repro.cluster.docker import Docker
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.shell import RegistryTarget, ShellCluster
 from xmslurm_repro.model.run import RunState
@@ -71,6 +74,8 @@ __all__ = [
 PLACES = [
     "podman as root",
     "podman without root",
+    "charliecloud",
+    "docker",
     pytest.param("apptainer", marks=pytest.mark.slow),
 ]
 
@@ -84,12 +89,26 @@ def place(request, testbed: Testbed, tmp_path_factory) -> Iterator[Place]:
     elif request.param == "podman without root":
         with ssh_place(testbed, Podman()) as there:
             yield there
+    elif request.param == "charliecloud":
+        with ssh_place(testbed, Charliecloud()) as there:
+            yield there
+    elif request.param == "docker":
+        engine = request.getfixturevalue("docker_engine")
+        with ssh_place(testbed, Docker(options=(f"--host={engine}",))) as there:
+            yield there
     else:
         # A short path that others may walk: what pytest makes is for root only.
         with tempfile.TemporaryDirectory(prefix="xmroot-") as folder:
             os.chmod(folder, 0o755)
             with debian_root(Path(folder), "sid", "apptainer") as keeper:
                 yield place_inside(Path(folder) / "user", keeper)
+
+
+@pytest.fixture(scope="module")
+def docker_engine(testbed: Testbed) -> Iterator[str]:
+    """An engine on the nodes, whose socket belongs to the user's group; its URL."""
+    with engine_for(testbed, group=testbed.ssh_user) as url:
+        yield url
 
 
 def place_inside(folder: Path, keeper: int) -> Place:

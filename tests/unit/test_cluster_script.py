@@ -9,6 +9,9 @@ import pytest
 
 from tests.cluster_support import Blobs, layer_tar, make_image, make_layer, submission
 from xmslurm_repro.cluster.apptainer import Apptainer
+from xmslurm_repro.cluster.charliecloud import Charliecloud
+from xmslurm_repro.cluster.docker import Docker
+from xmslurm_repro.cluster.enroot import Enroot
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.runtime import Bubblewrap, ContainerJob, Runtime
 from xmslurm_repro.cluster.script import render_script, tree_key
@@ -19,7 +22,10 @@ from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.model.work import Network, Resources
 from xmslurm_repro.ports.cluster import Submission
 
-RUNTIMES: list[Runtime] = [Bubblewrap(), Podman(), Apptainer()]
+RUNTIMES: list[Runtime] = [
+    *(Bubblewrap(), Podman(), Apptainer(), Apptainer(program="singularity")),
+    *(Charliecloud(), Docker(), Enroot()),
+]
 
 
 def example(*, code: bool = True) -> Submission:

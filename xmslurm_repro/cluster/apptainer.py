@@ -17,14 +17,21 @@ class Apptainer:
 
     Attributes:
         options: Further options of ``exec``.
+        program: ``apptainer`` or ``singularity``; empty for whichever there is.
     """
 
     options: tuple[str, ...] = ()
+    program: str = ""
 
     @property
     def name(self) -> str:
         """Its name."""
-        return "apptainer"
+        return self.program or "apptainer"
+
+    @property
+    def bash_files(self) -> tuple[str, ...]:
+        """Its own."""
+        return ("apptainer",)
 
     @property
     def can_pull(self) -> bool:
@@ -33,13 +40,18 @@ class Apptainer:
 
     @property
     def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """None."""
-        return ()
+        """The programs that will do, the best one first."""
+        return (("xm_programs", self._programs),)
+
+    @property
+    def _programs(self) -> tuple[str, ...]:
+        return (self.program,) if self.program else ("apptainer", "singularity")
 
     @property
     def probe(self) -> str:
         """Without a container there is no more to try than that it is there."""
-        choice = "$(command -v apptainer || command -v singularity || echo apptainer)"
+        tries = (*(f"command -v {program}" for program in self._programs), f"echo {self.name}")
+        choice = f"$({' || '.join(tries)})"
         return f'"{choice}" --version'
 
     def command(self, job: ContainerJob) -> tuple[Word, ...]:

@@ -29,6 +29,11 @@ class Podman:
         return "podman"
 
     @property
+    def bash_files(self) -> tuple[str, ...]:
+        """What it shares with docker, and its own."""
+        return ("engine", "podman")
+
+    @property
     def can_pull(self) -> bool:
         """Yes, by digest."""
         return True

@@ -49,7 +49,12 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """As people and the configuration call it; also the name of its bash file."""
+        """As people and the configuration call it."""
+        ...
+
+    @property
+    def bash_files(self) -> tuple[str, ...]:
+        """The bash files that make it one of the job's."""
         ...
 
     @property
@@ -89,6 +94,11 @@ class Bubblewrap:
     def name(self) -> str:
         """Its name."""
         return "bubblewrap"
+
+    @property
+    def bash_files(self) -> tuple[str, ...]:
+        """Its own."""
+        return ("bubblewrap",)
 
     @property
     def can_pull(self) -> bool:

@@ -115,7 +115,7 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
             assign_array("xm_command", runtime.command(job), indent="    "),
             "}\n\n",
             *surroundings.lines(),
-            compose(runtime.name, *JOB_FILES),
+            compose(*runtime.bash_files, *JOB_FILES),
             "\nxm_main\n",
         )
     )

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from xmslurm_repro.cluster.apptainer import Apptainer
+from xmslurm_repro.cluster.charliecloud import Charliecloud
 from xmslurm_repro.cluster.delivery import deliver_blobs
+from xmslurm_repro.cluster.docker import Docker
 from xmslurm_repro.cluster.hello import Hello, check_program, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
 from xmslurm_repro.cluster.podman import Podman
@@ -53,7 +55,7 @@ class RegistryTarget:
 
 def default_runtimes() -> tuple[Runtime, ...]:
     """The runtimes that are tried, in order, where the configuration names none."""
-    return (Bubblewrap(), Podman(), Apptainer())
+    return (Bubblewrap(), Podman(), Apptainer(), Charliecloud(), Docker())
 
 
 class ShellCluster:

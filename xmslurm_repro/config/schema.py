@@ -13,7 +13,16 @@ from typing import TypeAlias
 from xmslurm_repro.config import kinds
 from xmslurm_repro.config.kinds import Kind
 
-RUNTIMES = ("auto", "bubblewrap", "podman", "docker", "apptainer", "charliecloud")
+RUNTIMES = (
+    "auto",
+    "bubblewrap",
+    "podman",
+    "apptainer",
+    "singularity",
+    "charliecloud",
+    "docker",
+    "enroot",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -148,31 +148,47 @@ def _scheduler(configured: ClusterSettings) -> Scheduler:
     return LocalScheduler()
 
 
+_OF_THE_ENGINE = frozenset({"config", "context", "host"})
+"""Options of docker that stand before ``run``."""
+
+
 def _runtime(configured: ClusterSettings) -> Runtime | None:
     """The runtime that the configuration names; ``None`` to choose on the cluster."""
     options = configured.runtime_options
     joined = tuple(_option(name, value) for name, value in options)
-    if configured.runtime == "podman":
-        from xmslurm_repro.cluster.podman import Podman
+    match configured.runtime:
+        case "podman":
+            from xmslurm_repro.cluster.podman import Podman
 
-        return Podman(run_options=joined)
-    if configured.runtime == "apptainer":
-        from xmslurm_repro.cluster.apptainer import Apptainer
+            return Podman(run_options=joined)
+        case "docker":
+            from xmslurm_repro.cluster.docker import Docker
 
-        return Apptainer(options=joined)
-    if configured.runtime == "bubblewrap":
-        # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
-        from xmslurm_repro.cluster.runtime import Bubblewrap
+            first = tuple(_option(*pair) for pair in options if pair[0] in _OF_THE_ENGINE)
+            return Docker(options=first, run_options=tuple(o for o in joined if o not in first))
+        case "apptainer" | "singularity":
+            from xmslurm_repro.cluster.apptainer import Apptainer
 
-        words = ((f"--{name}", *shlex.split(value)) for name, value in options)
-        return Bubblewrap(options=tuple(word for group in words for word in group))
-    if configured.runtime != "auto" or options:
+            return Apptainer(options=joined, program=configured.runtime)
+        case "charliecloud":
+            from xmslurm_repro.cluster.charliecloud import Charliecloud
+
+            return Charliecloud(options=joined)
+        case "enroot":
+            from xmslurm_repro.cluster.enroot import Enroot
+
+            return Enroot(options=joined)
+        case "bubblewrap":
+            # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
+            from xmslurm_repro.cluster.runtime import Bubblewrap
+
+            words = ((f"--{name}", *shlex.split(value)) for name, value in options)
+            return Bubblewrap(options=tuple(word for group in words for word in group))
+    if options:
         raise ConfigError(
-            f"cluster {configured.name}: no job can be run by {configured.runtime} yet"
-            if configured.runtime != "auto"
-            else f"cluster {configured.name}: runtime_options without a runtime",
-            hint="Set the runtime to `bubblewrap`, `podman` or `apptainer`, or leave both out: "
-            "then the first runtime that works on the cluster is taken.",
+            f"cluster {configured.name}: runtime_options without a runtime",
+            hint="Name the runtime that they are for, or leave them out: then the first runtime "
+            "that works on the cluster is taken.",
         )
     return None
 

@@ -2,10 +2,10 @@
 
 xm_runtime_version() { "$xm_apptainer" --version; }
 
-xm_apptainer=$(command -v apptainer || command -v singularity)
+xm_apptainer=$(command -v "${xm_programs[@]}" | head -n 1)
 
 xm_prepare() {
-    [[ -n $xm_apptainer ]] || xm_finish failed '' 'apptainer is not on this node'
+    [[ -n $xm_apptainer ]] || xm_finish failed '' "${xm_programs[0]} is not on this node"
     xm_have_trees
     xm_more=()
     ((xm_gpus)) || return 0

@@ -19,20 +19,13 @@ xm_bind_names() {
     done
 }
 
-# Accelerators of the node, and the part of their driver that has to fit the kernel's. Everything
-# else comes with the image.
 xm_bind_driver() {
     local device library path found=0
-    for device in /dev/nvidia* /dev/kfd /dev/dri; do
-        [[ -e $device ]] && xm_more+=(--dev-bind "$device" "$device")
-    done
+    while read -r device; do xm_more+=(--dev-bind "$device" "$device"); done < <(xm_gpu_devices)
     while read -r library path; do
-        # The first of a name is the loader's choice.
-        [[ " ${xm_more[*]} " == *" /xm/driver/$library "* ]] && continue
         ((found++)) || xm_more+=(--tmpfs /xm/driver)
         xm_more+=(--ro-bind "$path" "/xm/driver/$library")
-    done < <(PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
-        sed -n 's/^[[:space:]]*\(lib\(cuda\|cudadebugger\|nvidia-[a-z-]*\|nvcuvid\)\.so\.[0-9]*\) (.*x86-64.*) => /\1 /p; s/^[[:space:]]*\(lib\(cuda\|nvidia-[a-z-]*\)\.so\.[0-9]*\) (.*AArch64.*) => /\1 /p')
+    done < <(xm_driver_libraries)
     ((found)) || return 0
     xm_more+=(--remount-ro /xm/driver)
     xm_add_library_path /xm/driver

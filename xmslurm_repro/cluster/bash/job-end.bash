@@ -63,7 +63,7 @@ xm_clean() {
 # xm_refuse REASON: we were not given what the manifest says.
 xm_refuse() {
     xm_settle
-    xm_finish refused '' "$1"
+    xm_finish refused '' "${1//xmslurm: /}"
 }
 
 # Where every process of a job is signalled, a check may have failed because its tools were. Our

@@ -52,6 +52,8 @@ xm_oom_kills() {
             while read -r word count; do [[ $word == oom_kill ]] && total=$((total + count)); done <"$file"
         done
     done </proc/self/cgroup
+    # A container that is no part of the job is counted by its engine.
+    [[ -e $xm_local/oom ]] && total=$((total + 1))
     printf '%s' "$total"
 }
 

@@ -35,3 +35,17 @@ xm_add_library_path() {
     done
     xm_env+=("LD_LIBRARY_PATH=$1")
 }
+
+# Accelerators of the node, and the part of their driver that has to fit the kernel's. Everything
+# else comes with the image.
+xm_gpu_devices() {
+    local device
+    for device in /dev/nvidia* /dev/kfd /dev/dri; do [[ ! -e $device ]] || printf '%s\n' "$device"; done
+}
+
+# Lines "<name> <path>"; the first of a name is the loader's choice.
+xm_driver_libraries() {
+    PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null |
+        sed -n 's/^[[:space:]]*\(lib\(cuda\|cudadebugger\|nvidia-[a-z-]*\|nvcuvid\)\.so\.[0-9]*\) (.*x86-64.*) => /\1 /p; s/^[[:space:]]*\(lib\(cuda\|nvidia-[a-z-]*\)\.so\.[0-9]*\) (.*AArch64.*) => /\1 /p' |
+        awk '!seen[$1]++'
+}

@@ -28,14 +28,33 @@ xm_stamp() (
     find . -mindepth 1 -printf '%P %y %m %s %T@ %C@ %i\0' | sort -z | sha256sum
 )
 
+# A blob that is not what its name says goes away, so that the next launch sends it again.
+xm_verify_blob() {  # BLOB
+    local blob=$xm_state/blobs/sha256/$1 got
+    [[ -r $blob ]] || { xm_say "blob sha256:$1 is missing"; return 1; }
+    got=$(sha256sum <"$blob")
+    [[ ${got%% *} == "$1" ]] && return 0
+    mkdir -p "$xm_state/damaged" && mv -f "$blob" "$xm_state/damaged/$1.$xm_attempt" 2>/dev/null
+    xm_say "blob sha256:$1 is damaged"
+    return 1
+}
+
+# All that an engine reads of the image.
+xm_verify_blobs() {
+    local layer words
+    for layer in "${xm_root_layers[@]}" "${xm_code_layers[@]}"; do
+        words=($layer)
+        xm_verify_blob "${words[1]}" || return
+    done
+    xm_verify_blob "${xm_image#sha256:}" && xm_verify_blob "${xm_config#sha256:}"
+}
+
 # xm_unpack DIFF_ID BLOB DECOMPRESSOR: have the layer in layers/, with its list beside it.
 xm_unpack() {
     local final=$xm_state/layers/$1 blob=$xm_state/blobs/sha256/$2 new got fifo=$xm_local/fifo tar
     [[ -d $final ]] && return 0
     new=$final.new.$xm_attempt
-    [[ -r $blob ]] || { xm_say "blob sha256:$2 is missing"; return 1; }
-    got=$(sha256sum <"$blob")
-    [[ ${got%% *} == "$2" ]] || { xm_say "blob sha256:$2 is damaged"; return 1; }
+    xm_verify_blob "$2" || return 1
     rm -rf -- "$new" "$fifo"
     mkdir -p "$new" && mkfifo "$fifo" || return 1
     # Device nodes cannot be made by users, and every runtime brings its own /dev. -B: reads from
@@ -170,7 +189,7 @@ xm_have_tree() {
 
 xm_have_trees() {
     xm_have_tree xm_root roots "$xm_root_key" "$xm_full_check" \
-        'xm xm/code xm/driver xm/outputs xm/pycache tmp proc dev sys run etc etc/resolv.conf etc/hosts' "${xm_root_layers[@]}"
+        'xm xm/code xm/driver xm/outputs xm/pycache tmp proc dev sys run etc etc/resolv.conf etc/hosts'" ${xm_more_points-}" "${xm_root_layers[@]}"
     xm_code=$xm_root/xm/code
     if ((${#xm_code_layers[@]})); then
         xm_have_tree xm_code code "$xm_code_key" 1 'xm xm/code' "${xm_code_layers[@]}"

@@ -12,14 +12,14 @@ xm_prepare() {
         command -v runc >/dev/null; then
         xm_podman+=(--runtime runc)
     fi
+    xm_engine=("${xm_podman[@]}") xm_engine_end=(kill -s KILL)
     xm_user=()
     ((UID)) && xm_user=(--userns=keep-id)
     xm_limit_podman
     xm_image_id=${xm_config#sha256:}
     xm_name=xm-$xm_token-$xm_task-$xm_attempt
     if ! "${xm_podman[@]}" image exists "$xm_image_id" 2>/dev/null; then
-        xm_alone "$xm_store.lock" xm_pull 2>"$xm_local/why" >&2 ||
-            xm_finish failed '' "podman cannot load the image: $(tail -n 1 "$xm_local/why" | head -c 500)"
+        xm_alone "$xm_store.lock" xm_pull 2>"$xm_local/why" >&2 || xm_refuse_load podman
     fi
     found=$("${xm_podman[@]}" image inspect --format '{{.Id}} {{.Digest}}' "$xm_image_id" 2>"$xm_local/why") ||
         xm_refuse "podman has loaded another image than $xm_image: $(tail -n 1 "$xm_local/why" | head -c 500)"
@@ -65,14 +65,17 @@ xm_have_namespace() {
 
 xm_pull() {
     local hex=${xm_image#sha256:} from how=()
+    "${xm_podman[@]}" image exists "$xm_image_id" && return
     # podman makes a name of the path, and not every path is one.
     mkdir -p "$xm_podman_run/images" && ln -sfn "$xm_state/images/$hex" "$xm_podman_run/images/$hex"
     from=oci:$xm_podman_run/images/$hex
-    if [[ -n ${xm_registry-} ]]; then
+    if [[ -z ${xm_registry-} ]]; then
+        xm_verify_blobs || return
+    else
         from=docker://$xm_registry@$xm_image
         ((xm_registry_is_insecure)) && how=(--tls-verify=false)
     fi
-    "${xm_podman[@]}" image exists "$xm_image_id" || "${xm_podman[@]}" pull -q "${how[@]}" "$from" 8>&- 9>&-
+    "${xm_podman[@]}" pull -q "${how[@]}" "$from" 8>&- 9>&-
 }
 
 # podman asks for more than it may have where root lacks CAP_SYS_RESOURCE; 32768 processes are what
@@ -85,52 +88,10 @@ xm_limit_podman() {
     xm_limits=(--ulimit "nofile=$files:$files" --ulimit "nproc=$processes:$processes" --ulimit core=0:0)
 }
 
-# Where Slurm tracks processes by their parents, a container outlives a job that is killed: it is no
-# child of the job's. This waits for the lock that the job holds for as long as it lives.
-xm_guard() {
-    (
-        trap '' TERM INT HUP
-        exec setsid flock "$xm_local/lock" "${xm_podman[@]}" kill -s KILL "$xm_name" 8>&-
-    ) </dev/null >/dev/null 2>&1 &
-    xm_guard_pid=$!
-    sleep infinity 8>&- &
-    xm_canary_pid=$!
-    disown "$xm_guard_pid" "$xm_canary_pid"
-}
-
-xm_unguard() { kill -KILL "$xm_guard_pid" "$xm_canary_pid" 2>/dev/null; }
-
-# podman passes on what it gets itself; where only this shell was signalled we do. The canary knows.
-# Not at once: a helper of podman that is signalled halfway makes it give up.
-xm_forward() {
-    sleep 0.3
-    kill -0 "$xm_canary_pid" 2>/dev/null || return 0
-    "${xm_podman[@]}" kill -s "$1" "$xm_name" >/dev/null 2>&1
-}
-
-# podman may end, by a signal or a fault of its own, before its container does.
-xm_outlast() {  # CODE: the code to go by
-    local code=$1 answer
-    ((code > 128)) || [[ -n ${xm_interrupted-} ]] || return "$code"
-    "${xm_podman[@]}" container exists "$xm_name" 2>/dev/null || return "$code"
-    if [[ -n ${xm_interrupted-} ]]; then
-        "${xm_podman[@]}" kill -s TERM "$xm_name" >/dev/null 2>&1
-        answer=$(timeout "$xm_grace_seconds" "${xm_podman[@]}" wait "$xm_name" 2>/dev/null)
-    fi
-    "${xm_podman[@]}" kill -s KILL "$xm_name" >/dev/null 2>&1
-    [[ ${answer-} =~ ^[0-9]+$ ]] && return "$answer"
-    return "$code"
-}
-
 # 125 is podman's own trouble. 126 and 127 are the runtime's, but also those of `env`, which says
 # so in other words.
 xm_has_started() {
     (($1 == 125)) && return 1
     (($1 == 126 || $1 == 127)) && [[ $(tail -n 1 "$xm_dir/log") == 'Error: '* ]] && return 1
     return 0
-}
-
-xm_kill() {
-    "${xm_podman[@]}" kill -s KILL "$xm_name" >/dev/null 2>&1
-    kill -KILL -- "-$xm_container" 2>/dev/null
 }

@@ -1,0 +1,45 @@
+xm_command=(
+    env
+    -i
+    PATH="${xm_path}":/usr/sbin:/sbin
+    USER=x
+    unshare
+    --user
+    --mount
+    --pid
+    --uts
+    --ipc
+    --net
+    --map-root-user
+    --fork
+    --kill-child
+    bash
+    --norc
+    --noprofile
+    -c
+    "${xm_inside}"
+    xmslurm
+    "${xm_local}"
+    "${xm_root}"
+    "${xm_code}"
+    none
+    ch-run
+    --uid
+    "${xm_uid}"
+    --gid
+    "${xm_gid}"
+    --no-passwd
+    --bind="${xm_code}":/xm/code
+    --bind="${xm_tmp}":/tmp
+    --bind="${xm_outputs}":/xm/outputs
+    --bind="${xm_pycache}":/xm/pycache
+    --bind="${xm_private}":/xm/pycache/xm/code
+    "${xm_more[@]}"
+    '--cd=/xm/code/a dir'
+    "${xm_root}"
+    --
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)

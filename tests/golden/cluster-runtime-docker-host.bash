@@ -1,0 +1,39 @@
+xm_command=(
+    "${xm_engine[@]}"
+    run
+    --pull=never
+    --name
+    "${xm_name}"
+    --network=host
+    --read-only
+    --ipc=private
+    --log-driver=none
+    --cap-drop=ALL
+    --security-opt=no-new-privileges
+    --ulimit
+    core=0:0
+    "${xm_user[@]}"
+    --mount
+    type=bind,src="${xm_tmp}",dst=/tmp
+    --mount
+    type=bind,src="${xm_outputs}",dst=/xm/outputs
+    --mount
+    type=bind,src="${xm_pycache}",dst=/xm/pycache
+    --mount
+    type=bind,src="${xm_private}",dst=/xm/pycache/xm/code
+    "${xm_more[@]}"
+    --workdir
+    /
+    --entrypoint
+    ''
+    "${xm_image_id}"
+    sh
+    -c
+    'exec 2>&1; cd -- "$1" || exit 125; shift; exec "$@"'
+    sh
+    '/xm/code/a dir'
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)

@@ -1,0 +1,36 @@
+xm_command=(
+    env
+    -i
+    PATH="${xm_path}"
+    HOME="${xm_local}"
+    ENROOT_LOGIN_SHELL=n
+    ENROOT_MOUNT_HOME=n
+    ENROOT_REMAP_ROOT=n
+    ENROOT_RESTRICT_DEV=y
+    ENROOT_ROOTFS_WRITABLE=n
+    ENROOT_DATA_PATH="${xm_state}"/roots
+    ENROOT_RUNTIME_PATH="${xm_local}"/enroot
+    ENROOT_TEMP_PATH="${xm_local}"
+    "${xm_visible[@]}"
+    enroot
+    start
+    --rc
+    "${xm_local}"/rc
+    --mount
+    "${xm_code}":/xm/code:rbind,ro
+    --mount
+    "${xm_tmp}":/tmp:rbind,rw
+    --mount
+    "${xm_outputs}":/xm/outputs:rbind,rw
+    --mount
+    "${xm_pycache}":/xm/pycache:rbind,rw
+    --mount
+    "${xm_private}":/xm/pycache/xm/code:rbind,rw
+    "${xm_more[@]}"
+    "${xm_root_key}"
+    '/xm/code/a dir'
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)

@@ -1,0 +1,37 @@
+xm_command=(
+    env
+    -i
+    PATH="${xm_path}"
+    HOME="${xm_local}"
+    "${xm_apptainer}"
+    --silent
+    exec
+    --containall
+    --cleanenv
+    --no-home
+    --no-mount
+    bind-paths
+    --hostname
+    xm
+    --net
+    --network
+    none
+    --mount
+    type=bind,source="${xm_code}",destination=/xm/code,ro
+    --mount
+    type=bind,source="${xm_tmp}",destination=/tmp
+    --mount
+    type=bind,source="${xm_outputs}",destination=/xm/outputs
+    --mount
+    type=bind,source="${xm_pycache}",destination=/xm/pycache
+    --mount
+    type=bind,source="${xm_private}",destination=/xm/pycache/xm/code
+    --pwd
+    '/xm/code/a dir'
+    "${xm_more[@]}"
+    "${xm_root}"
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)
