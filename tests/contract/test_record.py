@@ -234,6 +234,14 @@ def test_runs_are_found_by_experiment_and_by_submission(record: Record):
     assert 4 == len(tokens())
 
 
+def test_a_run_is_found_by_its_id(record: Record):
+    _, receipts = promised(record, tasks=3)
+
+    assert receipts[1] == record.run(receipts[1].run_id).receipt
+    with pytest.raises(NotFoundError, match="nosuchtoken"):
+        record.run(RunId(token="nosuchtoken", task=0))
+
+
 def test_states_are_recorded_together_or_not_at_all(record: Record):
     _, receipts = promised(record, tasks=2)
     known = receipts[0].run_id

@@ -637,6 +637,10 @@ def test_a_state_folder_of_any_name_will_do(place: Place, name: str):
     assert [b""] == [path.read_bytes() for path in said]
 
 
+def test_the_longest_array_is_known(place: Place):
+    assert 1001 == place.run(lambda cluster: cluster.max_tasks(()))
+
+
 def test_more_tasks_than_slurm_takes_are_refused_with_the_limit_named(place: Place):
     wanted = submission(place.image(), *[["true"]] * 1002, token=fresh_token())
 

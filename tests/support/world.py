@@ -62,6 +62,7 @@ class MemoryCluster:
     outcomes: dict = field(default_factory=dict)
     states: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
+    most_tasks: int | None = None
     trouble: dict = field(default_factory=dict)
     """Method name to an exception raised before it has any effect."""
     printed: list = field(default_factory=lambda: [b""])
@@ -85,6 +86,9 @@ class MemoryCluster:
         self._enter("deliver")
         self.delivered.append(image.manifest.digest)
         return 0
+
+    async def max_tasks(self, options):
+        return self.most_tasks
 
     async def submit(self, submission):
         self._enter("submit")

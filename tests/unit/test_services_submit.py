@@ -189,3 +189,46 @@ def test_a_job_is_told_the_number_of_the_experiment_and_unit():
         }
         for task in range(2)
     ]
+
+
+def test_more_units_than_the_cluster_takes_at_once_become_several_arrays():
+    tools, cluster = make_world()
+    cluster.most_tasks = 2
+
+    receipts = launch_units(tools, *([name] for name in "abcde"))
+
+    assert ["100_0", "100_1", "101_0", "101_1", "102"] == [r.job_id for r in receipts]
+    assert [1, 2, 3, 4, 5] == [r.unit_number for r in receipts]
+    assert [False, True, True] == [each.has_time for each in cluster.submissions]
+    assert 1 == len(cluster.delivered)
+
+
+def test_a_throttle_holds_over_all_arrays_of_a_sweep():
+    tools, cluster = make_world()
+    cluster.most_tasks = 2
+    options = (("dependency", "afterok:7"),)
+
+    launch_units(tools, *([name] for name in "abcde"), max_parallel_tasks=2, options=options)
+
+    assert ["afterok:7", "afterok:7,afterany:100", "afterok:7,afterany:101"] == [
+        dict(each.options)["dependency"] for each in cluster.submissions
+    ]
+
+
+def test_what_was_submitted_before_a_refusal_stays_and_the_rest_was_never_promised():
+    tools, cluster = make_world()
+    cluster.most_tasks = 2
+    submit_part = cluster.submit
+
+    async def full(submission):
+        if len(cluster.submissions) == 1:
+            raise SubmitRefusedError("no more")
+        return await submit_part(submission)
+
+    cluster.submit = full
+    with pytest.raises(SubmitRefusedError):
+        launch_units(tools, *([name] for name in "abcdef"))
+
+    assert [RunState.PENDING] * 2 + [RunState.CANCELLED] * 2 == [
+        run.state for run in tools.record.runs()
+    ]

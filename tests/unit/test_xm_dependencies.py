@@ -433,3 +433,32 @@ def test_where_there_is_no_slurm_what_can_never_be_is_not_waited_for(world, stat
         run(world, script, scheduler="local")
 
     assert 1 == len(world.cluster.submissions)
+
+
+def test_one_to_one_holds_over_arrays_that_were_too_long_for_the_cluster(world):
+    world.cluster.most_tasks = 4
+
+    async def script(experiment):
+        first = await experiment.add(world.job(), trials(9))
+        await experiment.add(
+            world.job(), trials(9), dependency=[u.after_completed() for u in first]
+        )
+
+    said = run(world, script)
+
+    assert [None] * 3 + ["aftercorr:100", "aftercorr:101", "afterok:102"] == said
+    assert [4, 4, 1, 4, 4, 1] == [len(each.tasks) for each in world.cluster.submissions]
+
+
+def test_an_array_whose_parts_would_not_fit_those_it_waits_for_is_refused(world):
+    async def script(experiment):
+        first = await experiment.add(world.job(), trials(4))
+        world.cluster.most_tasks = 3
+        with pytest.raises(SubmitRefusedError, match="no more than 3 at once"):
+            await experiment.add(
+                world.job(), trials(4), dependency=[u.after_completed() for u in first]
+            )
+
+    with pytest.raises(SubmitRefusedError):
+        run(world, script)
+    assert 1 == len(world.cluster.submissions)

@@ -85,6 +85,21 @@ class _SplitCommand(click.Command):
     help="A further option of the scheduler, by its long name. Repeatable.",
 )
 @click.option(
+    "--sweep",
+    "axes",
+    multiple=True,
+    metavar="NAME=V1,V2",
+    help="A work unit for each value, or combination of values, of an argument. Repeatable.",
+)
+@click.option(
+    "--sweep-file",
+    type=click.Path(path_type=Path),
+    help="A work unit for each line: arguments as JSON.",
+)
+@click.option(
+    "--max-parallel", type=click.IntRange(1), help="How many units of a sweep run at once."
+)
+@click.option(
     "--include", multiple=True, metavar="PATTERN", help="Capture in any case. Repeatable."
 )
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out. Repeatable.")
@@ -99,6 +114,7 @@ def launch(ctx: click.Context, /, script: Path | None, **given: Any) -> int:
     Snapshot the work tree, build its image, record it, submit it.
 
     `launch -- python train.py --lr 0.1` runs a command in the folder you are in.
+    `launch --sweep lr=0.1,0.2 -- python train.py` runs it once with each value.
     `launch launch.py -- --flag=1` runs an XManager launch script.
 
     Uncommitted and untracked files are captured too; nothing in your folder is written to.
@@ -131,10 +147,14 @@ def _launch_script(script: Path, words: list[str]) -> int:
 
 
 def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> LaunchRequest:
+    from xmslurm_repro.cli.sweep import read_sweep
     from xmslurm_repro.model.work import Network
     from xmslurm_repro.services.launch import LaunchRequest
     from xmslurm_repro.services.prepare import CodeRequest
 
+    sweep = read_sweep(argv, given["axes"], given["sweep_file"])
+    if given["max_parallel"] and not sweep:
+        raise UsageError("--max-parallel needs a sweep of several work units")
     return LaunchRequest(
         code=CodeRequest(
             start=Path(os.curdir).absolute(),
@@ -154,6 +174,8 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
         title=given["title"] or say_command(argv),
         cluster=given["cluster"],
         options=tuple(sorted(_pair(text) for text in given["options"])),
+        sweep=sweep,
+        max_parallel_tasks=given["max_parallel"],
     )
 
 
@@ -247,7 +269,13 @@ def _print_launched(launched: Launched) -> None:
         ]
     )
     number = click.style(str(launched.experiment_id), bold=True)
-    click.echo(f"Experiment {number} is job {receipt.job_id} on {receipt.cluster}.")
+    if len(launched.receipts) == 1:
+        click.echo(f"Experiment {number} is job {receipt.job_id} on {receipt.cluster}.")
+        return
+    ids = dict.fromkeys((each.job_id or "").partition("_")[0] for each in launched.receipts)
+    jobs = f"{'job' if len(ids) == 1 else 'jobs'} {', '.join(ids)}"
+    units = plural(len(launched.receipts), "work unit")
+    click.echo(f"Experiment {number} is {units}, {jobs} on {receipt.cluster}.")
 
 
 def _launched_json(launched: Launched) -> dict[str, Json]:
@@ -272,7 +300,8 @@ async def _wait(tools: Tools, launched: Launched, *, as_json: bool) -> int:
         )
     else:
         for status in finished:
-            click.echo(f"It ended: {say_state(status.run.state, _why(status))}.")
+            it = f"Work unit {status.run.receipt.unit_number}" if len(finished) > 1 else "It"
+            click.echo(f"{it} ended: {say_state(status.run.state, _why(status))}.")
             for file in status.outcome.outputs if status.outcome else ():
                 size = say_bytes(file.size_bytes)
                 click.echo(f"  output {file.path}  {size}  sha256:{file.sha256.short}")

@@ -58,6 +58,8 @@ class Scheduler(Protocol):
     - ``scheduler_states``: print what is known of all jobs, in a form for `parse_states`.
     - ``scheduler_history NAMES``: likewise of jobs that `scheduler_states` forgot.
     - ``scheduler_alive NAME TASK``: 0 if it is queued or running, 1 if not, 2 if unknown.
+    - ``scheduler_limits ACCOUNT PARTITION QOS``: print numbers, a line each, of which the least
+      is how many tasks one submission may have; nothing where there is no limit.
     - ``scheduler_cancel ID…``: cancel; ids of ended jobs are no error.
     """
 

@@ -38,6 +38,8 @@ from xmslurm_repro.ports.transport import Transport
 _SCANCEL_IDS = 500
 """Ids for one command, well below the limit on a command line's length."""
 
+_LONG_SECONDS = 30.0 * 24 * 3600
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegistryTarget:
@@ -163,6 +165,17 @@ class ShellCluster:
             return 0
         return await deliver_blobs(self._transport, hello.state_dir, image, blobs, progress)
 
+    async def max_tasks(self, options: Sequence[tuple[str, str]]) -> int | None:
+        """How many tasks a submission may have; ``None`` for any number."""
+        told = {**dict(self._options), **dict(options)}
+        done = await run_program(
+            self._transport,
+            compose("common", self._scheduler.name, "limits"),
+            *(self._state_dir, *(told.get(name, "") for name in ("account", "partition", "qos"))),
+        )
+        said = done.stdout.decode("ascii", "replace").strip()
+        return max(1, int(said)) if said.isdigit() else None
+
     async def submit(self, submission: Submission) -> str:
         """Submit exactly once, however often it is called with the same token."""
         hello, runtime = await self._known()
@@ -189,7 +202,10 @@ class ShellCluster:
             task_count=len(submission.tasks),
             max_parallel_tasks=submission.max_parallel_tasks or 1,
         )
-        return await self._submitter(hello.state_dir).submit(payload)
+        submitter = self._submitter(hello.state_dir)
+        if submission.has_time:
+            submitter = replace(submitter, limit_patience_seconds=_LONG_SECONDS)
+        return await submitter.submit(payload)
 
     def _registry_settings(self, runtime: Runtime) -> tuple[tuple[str, str], ...]:
         if self._registry is None or not runtime.can_pull:

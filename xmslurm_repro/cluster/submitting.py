@@ -54,6 +54,7 @@ class Submitter:
     Attributes:
         patience_seconds: For how long limits, an absent controller and open questions are waited
             for before we give up.
+        limit_patience_seconds: For how long limits alone are waited for, if longer.
         settle_seconds: How long a controller that answers again may take to carry out what it was
             told before.
     """
@@ -63,6 +64,7 @@ class Submitter:
     clock: Clock
     state_dir: str
     patience_seconds: float = 600
+    limit_patience_seconds: float = 0
     settle_seconds: int = 5
 
     async def submit(self, payload: Payload) -> str:
@@ -82,7 +84,7 @@ class Submitter:
                 return job_id
             may_exist = answer is Answer.UNKNOWN
             settle = self.settle_seconds if may_exist else 0
-            if answer is Answer.REFUSED or waited >= self.patience_seconds:
+            if answer is Answer.REFUSED or waited >= self._patience(answer):
                 break
             await self.clock.sleep(pause)
             waited, pause = waited + pause, min(pause * 2, 60.0)
@@ -98,6 +100,10 @@ class Submitter:
             hint=_hint(answer, words),
             details=(*(line for line in _directives(payload.script)), *words),
         )
+
+    def _patience(self, answer: Answer) -> float:
+        longer = self.limit_patience_seconds if answer is Answer.WAIT else 0.0
+        return max(self.patience_seconds, longer)
 
     async def _try_once(
         self, payload: Payload, settle_seconds: int, *, may_exist: bool

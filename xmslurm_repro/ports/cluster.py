@@ -50,6 +50,7 @@ class Submission:
         max_parallel_tasks: How many tasks of the array may run at once.
         full_check: Whether the job re-reads every file that it was given, not only those that
             look touched. Replays do.
+        has_time: Whether limits on how much one user submits are waited for as long as it takes.
     """
 
     token: str
@@ -62,6 +63,7 @@ class Submission:
     options: tuple[tuple[str, str], ...] = ()
     max_parallel_tasks: int | None = None
     full_check: bool = False
+    has_time: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +116,14 @@ class Cluster(Protocol):
         Raises:
             NoRuntimeError: If nothing there could run the image.
             DigestMismatchError: If a blob did not arrive whole.
+        """
+        ...
+
+    async def max_tasks(self, options: Sequence[tuple[str, str]]) -> int | None:
+        """
+        How many tasks a submission with these options may have; ``None`` for any number.
+
+        As far as the cluster says: the size of arrays, and what it takes of one user.
         """
         ...
 

@@ -102,6 +102,15 @@ class Record(Protocol):
         """Runs, oldest first: of one experiment, of one submission, or all."""
         ...
 
+    def run(self, run_id: RunId) -> RunRow:
+        """
+        One run.
+
+        Raises:
+            NotFoundError: If it was never promised.
+        """
+        ...
+
     def unconfirmed(self) -> Sequence[Receipt]:
         """Receipts that have no job id and were not withdrawn, oldest first."""
         ...

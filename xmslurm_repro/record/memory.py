@@ -103,6 +103,13 @@ class MemoryRecord:
                 and token in {None, row.receipt.run_id.token}
             )
 
+    def run(self, run_id: RunId) -> RunRow:
+        """One run."""
+        with self._lock:
+            if run_id not in self._runs:
+                raise rules.no_run(run_id)
+            return self._runs[run_id]
+
     def unconfirmed(self) -> Sequence[Receipt]:
         """Receipts that have no job id and were not withdrawn, oldest first."""
         with self._lock:

@@ -138,6 +138,15 @@ class SqliteRecord:
         )
         return tuple(self._run_row(row) for row in rows)
 
+    def run(self, run_id: RunId) -> RunRow:
+        """One run."""
+        rows = self._database.select(
+            f"{_RUN} WHERE token = ? AND task = ?", (run_id.token, run_id.task)
+        )
+        if not rows:
+            raise rules.no_run(run_id)
+        return self._run_row(rows[0])
+
     def unconfirmed(self) -> Sequence[Receipt]:
         """Receipts that have no job id and were not withdrawn, oldest first."""
         rows = self._database.select(

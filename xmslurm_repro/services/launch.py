@@ -20,6 +20,20 @@ from xmslurm_repro.services.tools import Tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """
+    One unit of a sweep.
+
+    Attributes:
+        argv: Its whole command.
+        env: Variables of its own, over the launch's.
+    """
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LaunchRequest:
     """
     What a person asks for with `launch`.
@@ -33,6 +47,8 @@ class LaunchRequest:
         title: For people; the command line when empty.
         cluster: By name; ``None`` for the default one.
         options: What the cluster is told beyond its defaults.
+        sweep: Several units instead of the one command, in this order.
+        max_parallel_tasks: How many units of a sweep may run at once.
     """
 
     code: CodeRequest
@@ -43,6 +59,8 @@ class LaunchRequest:
     title: str = ""
     cluster: str | None = None
     options: tuple[tuple[str, str], ...] = ()
+    sweep: tuple[Trial, ...] = ()
+    max_parallel_tasks: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +116,8 @@ def add_units(
     Returns:
         A planned run for each unit; numbers go on from the experiment's last unit.
     """
-    digests = [tools.store.put(canonical_json(unit.to_json())) for unit in units]
+    with tools.store.batch() as batch:
+        digests = [batch.put(canonical_json(unit.to_json())) for unit in units]
     row = tools.record.experiment(experiment_id)
     before = read_manifest(tools.store, row) if row.manifest else _empty_manifest(row.title)
     manifest = _extended(before, prepared, digests)
@@ -158,21 +177,29 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
     """
     site = tools.site(request.cluster)
     prepared = build_image(tools, plan)
-    job = make_job(
-        prepared,
-        argv=request.argv,
-        env={**dict(site.env), **request.env},
-        resources=request.resources,
-        network=request.network,
-    )
+    units = [
+        WorkUnit(
+            jobs=(
+                make_job(
+                    prepared,
+                    argv=trial.argv,
+                    env={**dict(site.env), **request.env, **dict(trial.env)},
+                    resources=request.resources,
+                    network=request.network,
+                ),
+            )
+        )
+        for trial in request.sweep or (Trial(argv=request.argv),)
+    ]
     experiment_id = tools.record.new_experiment(title=request.title, created_at=tools.now())
-    runs = add_units(tools, experiment_id, prepared, [WorkUnit(jobs=(job,))])
+    runs = add_units(tools, experiment_id, prepared, units)
     batch = Batch(
         experiment_id=experiment_id,
         runs=tuple(runs),
         cluster=site.cluster.name,
         options=request.options,
         origin=plan.origin,
+        max_parallel_tasks=request.max_parallel_tasks,
     )
     receipts = await submit(tools, batch)
     manifest = tools.record.experiment(experiment_id).manifest

@@ -57,6 +57,9 @@ async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
     """
     Deliver the image, promise the runs, submit them once, and confirm.
 
+    More runs than the cluster takes at once become several submissions. Each is promised when it
+    is its turn: the later ones wait for as long as it takes until the cluster has room.
+
     Returns:
         The confirmed receipts, in the order of the runs.
 
@@ -65,9 +68,65 @@ async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
         SubmitUnknownError: It is not known; the next command finds out (see `settle`).
     """
     site = tools.site(batch.cluster)
+    parts = await _split(tools, batch, site)
+    if len(parts) == 1:
+        return await _submit_part(tools, site, batch)
+    receipts: list[Receipt] = []
+    task = tools.progress.start("submitting", total=len(batch.runs))
+    try:
+        for part in parts:
+            now = _after(part, receipts[-1]) if receipts else part
+            receipts += await _submit_part(tools, site, now, is_first=not receipts)
+            task.advance(len(part.runs))
+    finally:
+        task.finish()
+    return tuple(receipts)
+
+
+async def _split(tools: Tools, batch: Batch, site: ClusterSite) -> list[Batch]:
+    count = len(batch.runs)
+    if count == 1:
+        return [batch]
+    options = told(site, batch.options)
+    limit = await site.cluster.max_tasks(options)
+    if limit is None or count <= limit:
+        return [batch]
+    if "aftercorr:" in dict(options).get("dependency", ""):
+        raise SubmitRefusedError(
+            f"{count} runs wait one by one for those of an array, and {site.cluster.name} takes "
+            f"no more than {limit} at once",
+            hint="Add them in parts, each for as many units as it waits for.",
+        )
+    return [
+        replace(batch, runs=batch.runs[start : start + limit]) for start in range(0, count, limit)
+    ]
+
+
+def _after(part: Batch, last: Receipt) -> Batch:
+    """Of runs that are throttled, the next begin when the last part has ended: never too many."""
+    if part.max_parallel_tasks is None or last.job_id is None:
+        return part
+    options = dict(part.options)
+    before = options.get("dependency", "")
+    if "?" in before:
+        raise SubmitRefusedError(
+            "runs that are throttled in several parts cannot wait for any of several jobs",
+            hint="Leave out the limit on parallel tasks, or wait for all of these jobs.",
+        )
+    after = f"afterany:{last.job_id.partition('_')[0]}"
+    options["dependency"] = f"{before},{after}" if before else after
+    return replace(part, options=tuple(sorted(options.items())))
+
+
+async def _submit_part(
+    tools: Tools, site: ClusterSite, batch: Batch, *, is_first: bool = True
+) -> tuple[Receipt, ...]:
     receipts = _receipts(tools, batch, site)
     image, submission = rebuild_submission(tools, receipts)
-    await _deliver(tools, site, image)
+    if is_first:
+        await _deliver(tools, site, image)
+    else:
+        submission = replace(submission, has_time=True)
     tools.record.promise(receipts)
     # From now on the record names the origin, too.
     if batch.origin is not None:
@@ -111,7 +170,7 @@ async def settle(tools: Tools, *, experiment_id: int | None = None) -> list[Repr
 
 def _receipts(tools: Tools, batch: Batch, site: ClusterSite) -> tuple[Receipt, ...]:
     token, now = tools.ids.token(), tools.now()
-    options = tuple(sorted({**dict(site.options), **dict(batch.options)}.items()))
+    options = told(site, batch.options)
     return tuple(
         Receipt(
             run_id=RunId(token=token, task=task),
@@ -128,6 +187,11 @@ def _receipts(tools: Tools, batch: Batch, site: ClusterSite) -> tuple[Receipt, .
         )
         for task, run in enumerate(batch.runs)
     )
+
+
+def told(site: ClusterSite, options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """What the cluster is told: *options* over those that it is always told."""
+    return tuple(sorted({**dict(site.options), **dict(options)}.items()))
 
 
 def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image, Submission]:

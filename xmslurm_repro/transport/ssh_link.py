@@ -13,6 +13,9 @@ from contextlib import suppress
 
 import asyncssh
 
+# It tells of every connection and channel, and launch scripts show what is worth telling.
+asyncssh.set_log_level("WARNING")
+
 # Waits between attempts to open a channel that the host refused for the moment: MaxSessions may
 # be lower than ours, or shared with others over one master connection.
 _REFUSED_WAITS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)

@@ -142,5 +142,4 @@ class Access:
 
 def row_of(tools: Tools, receipt: Receipt) -> RunRow:
     """The run as the record has it."""
-    rows = tools.record.runs(token=receipt.run_id.token)
-    return next(row for row in rows if row.receipt.run_id == receipt.run_id)
+    return tools.record.run(receipt.run_id)

@@ -99,9 +99,11 @@ async def plan_waiting(
             break
         await tools.clock.sleep(pause)
         pause = min(pause * 1.3, _LONGEST_PAUSE_SECONDS)
-    array = _corresponding(dependencies)
-    if array and any(options):
-        return [Waiting(tasks=slice(0, len(options)), option=f"aftercorr:{array}")]
+    arrays = _corresponding(dependencies)
+    if arrays and any(options):
+        return [
+            Waiting(tasks=part, option=_for_array(array, options[part])) for array, part in arrays
+        ]
     return list(_parts(options))
 
 
@@ -216,22 +218,39 @@ def _job_ids(tools: Tools, handles: Sequence[SlurmHandle]) -> list[str]:
         by_token.setdefault(handle.receipt.run_id.token, []).append(handle)
     ids: list[str] = []
     for token, members in by_token.items():
-        if len(members) == len(tools.record.runs(token=token)):
+        is_lone_task = len(members) == 1 and "_" in members[0].job_id
+        if not is_lone_task and len(members) == len(tools.record.runs(token=token)):
             ids.append(members[0].job_id.partition("_")[0])
         else:
             ids += (member.job_id for member in members)
     return ids
 
 
-def _corresponding(dependencies: Sequence[SlurmJobDependency | None]) -> str | None:
-    """The array of which each unit waits for the task of its own number, if it is so."""
-    arrays = set()
+def _for_array(array: str, options: Sequence[str]) -> str:
+    if len(options) == 1:
+        return options[0]
+    return f"aftercorr:{array}" if any(options) else ""
+
+
+def _corresponding(
+    dependencies: Sequence[SlurmJobDependency | None],
+) -> list[tuple[str, slice]]:
+    """
+    The arrays of which each unit waits for the task of its own number; none if it is not so.
+
+    An array that was too long for the cluster is several, each numbered from 0.
+    """
+    parts: list[tuple[str, slice]] = []
     for number, dependency in enumerate(dependencies):
         if not isinstance(dependency, SlurmJobDependencyAfterOK) or len(dependency.handles) != 1:
-            return None
+            return []
         [handle] = dependency.handles
         array, _, task = handle.job_id.partition("_")
-        if task != str(number):
-            return None
-        arrays.add(array)
-    return arrays.pop() if len(arrays) == 1 and len(dependencies) > 1 else None
+        # What is left over of a long array may be a single job.
+        if task == "0" or (not task and parts):
+            parts.append((array, slice(number, number + 1)))
+        elif not parts or parts[-1][0] != array or task != str(number - parts[-1][1].start):
+            return []
+        else:
+            parts[-1] = (array, slice(parts[-1][1].start, number + 1))
+    return parts if len(dependencies) > 1 else []

@@ -244,16 +244,17 @@ class Submitter:
         try:
             receipts = await submit(tools, batch)
         except ReproError:
-            # What was promised and is not known to be refused must not be submitted again.
-            promised = {
-                receipt.unit_number: receipt
-                for receipt in tools.record.unconfirmed()
-                if receipt.experiment_id == experiment_id
+            # What was promised and is not known to be refused must not be submitted again, nor
+            # what was submitted before something else was refused.
+            known = {
+                row.receipt.unit_number: row.receipt
+                for row in tools.record.runs(experiment_id=experiment_id)
+                if row.receipt.job_id is not None or not row.state.is_final
             }
             for unit, asked in fresh:
                 unit.was_begun = True
-                if unit.work_unit_id in promised:
-                    unit.submitted(promised[unit.work_unit_id], asked.job.name)
+                if unit.work_unit_id in known:
+                    unit.submitted(known[unit.work_unit_id], asked.job.name)
             raise
         for (unit, asked), receipt in zip(fresh, receipts, strict=True):
             unit.submitted(receipt, asked.job.name)
@@ -299,9 +300,10 @@ def _plan_runs(
     row = tools.record.experiment(experiment_id)
     known = set(read_manifest(tools.store, row).units) if row.manifest else set()
     missing, runs = [], []
-    for unit, asked in fresh:
-        work = WorkUnit(jobs=(asked.job,))
-        digest = tools.store.put(canonical_json(work.to_json()))
+    works = [WorkUnit(jobs=(asked.job,)) for _, asked in fresh]
+    with tools.store.batch() as batch:
+        digests = [batch.put(canonical_json(work.to_json())) for work in works]
+    for (unit, _), work, digest in zip(fresh, works, digests, strict=True):
         runs.append(PlannedRun(unit_number=unit.work_unit_id, unit=digest))
         # A process that was killed before it submitted may have left it in the manifest.
         if not (unit.was_begun and digest in known):
@@ -311,6 +313,10 @@ def _plan_runs(
     return runs
 
 
+def _jobs(count: int) -> str:
+    return "job" if count == 1 else "jobs"
+
+
 def _say_submitted(receipts: Sequence[Receipt]) -> None:
     first, last = receipts[0], receipts[-1]
     units = (
@@ -318,5 +324,6 @@ def _say_submitted(receipts: Sequence[Receipt]) -> None:
         if len(receipts) == 1
         else f"work units {first.unit_number} to {last.unit_number} are tasks of"
     )
-    job = (first.job_id or "").partition("_")[0] if len(receipts) > 1 else first.job_id
-    sys.stderr.write(f"experiment {first.experiment_id}: {units} job {job} on {first.cluster}\n")
+    ids = dict.fromkeys((receipt.job_id or "").partition("_")[0] for receipt in receipts)
+    jobs = f"job {first.job_id}" if len(receipts) == 1 else f"{_jobs(len(ids))} {', '.join(ids)}"
+    sys.stderr.write(f"experiment {first.experiment_id}: {units} {jobs} on {first.cluster}\n")

@@ -70,8 +70,7 @@ class Watcher:
         self._fail(WatcherClosedError())
 
     def _row(self, receipt: Receipt) -> RunRow:
-        rows = self._tools.record.runs(token=receipt.run_id.token)
-        return next(row for row in rows if row.receipt.run_id == receipt.run_id)
+        return self._tools.record.run(receipt.run_id)
 
     async def _watch(self) -> None:
         pause = _FIRST_PAUSE_SECONDS

@@ -164,6 +164,8 @@ scheduler_cancel() {
     done
 }
 
+scheduler_limits() { :; }
+
 scheduler_grace() { printf 20; }
 
 scheduler_check() {
