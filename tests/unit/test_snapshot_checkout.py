@@ -180,11 +180,11 @@ def test_a_branch_holds_the_tree_on_its_base_and_touches_nothing_else(
         if b"/.git/objects" not in path and b"/.git/refs/heads" not in path
     }
 
-    commit = make_branch(tree, box.root / "d", "experiment-1", base=base, message="m", time_s=1)
+    made = make_branch(tree, box.root / "d", "experiment-1", base=base, message="m", time_s=1)
 
     after = fingerprint(box.root)
     assert before == {path: after[path] for path in before}
-    assert f"{commit}\n{base}\n" == box.git("rev-list", "experiment-1").decode()
+    assert f"{made.commit}\n{base}\n" == box.git("rev-list", "experiment-1").decode()
     box.git("fsck", "--strict", "--no-dangling")
     box.git("add", "-A")
     assert box.git("write-tree") == box.git("rev-parse", "experiment-1^{tree}")

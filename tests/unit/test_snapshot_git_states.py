@@ -207,3 +207,38 @@ def test_a_condition_is_asked_again_when_the_branch_changes(box: GitBox):
     box.git("checkout", "-q", "-b", "side")
 
     assert b"a.tmp" not in agrees_with_git(box)
+
+
+def test_what_is_there_of_a_collapsed_folder_is_tracked_though_ignored(box: GitBox):
+    box.write(".gitignore", "*.log\n")
+    box.write("out/deep/kept.log", "1")
+    box.write("out/deep/other", "1")
+    box.git("add", "-f", ".")
+    box.git("commit", "-q", "-m", "x")
+    box.git("sparse-checkout", "set", "--cone", "--sparse-index", "d1")
+    assert b"out/\n" in box.git("ls-files", "--sparse")
+    box.write("out/deep/kept.log", "edited")
+    box.write("out/new.log", "ignored")
+
+    found = agrees_with_git(box)
+
+    assert b"edited" == found[b"out/deep/kept.log"]
+    origin = box.capture().origin
+    assert {"out/deep/kept.log": "modified"} == dict(origin.changed)
+    assert "out/deep/other" in dict(origin.skipped)
+    assert "d0" in dict(origin.skipped)
+
+
+def test_rules_that_a_sparse_checkout_leaves_out_hold_all_the_same(box: GitBox):
+    box.write(".gitignore", "*.log\n")
+    box.write("d1/.gitignore", "!kept.log\n")
+    box.commit()
+    box.git("sparse-checkout", "set", "--no-cone", "/d0/", "file15")
+    assert not (box.root / ".gitignore").exists()
+    for path in ("a.log", "d0/a.log", "d1/kept.log", "d1/a.log"):
+        box.write(path, "1")
+
+    found = agrees_with_git(box)
+
+    assert b"d1/kept.log" in found
+    assert b"a.log" not in found

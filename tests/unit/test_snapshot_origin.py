@@ -60,14 +60,6 @@ def test_a_repository_without_a_commit_is_an_error_unless_allowed(tmp_path: Path
     assert (("new", "untracked"), ("staged", "added")) == snapshot.origin.changed
 
 
-def test_a_work_tree_kept_elsewhere_is_refused(box: GitBox):
-    box.git("config", "core.worktree", str(box.folder / "elsewhere"))
-    (box.folder / "elsewhere").mkdir()
-
-    with pytest.raises(NoRepositoryError, match="elsewhere"):
-        box.capture()
-
-
 def test_commit_and_branch_are_those_of_head(box: GitBox):
     box.write("a")
     box.commit()

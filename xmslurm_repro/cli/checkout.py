@@ -41,9 +41,18 @@ def checkout(experiment: str, folder: Path | None, branch: str | None, as_json: 
         document: dict[str, Json]
         if branch is not None:
             start = Path(os.curdir).absolute()
-            code, commit = service.checkout_branch(tools, selection, start, branch)
-            document = {"branch": branch, "commit": commit}
-            text = f"Branch {branch} is commit {commit[:10]}. Your files are as they were."
+            code, made = service.checkout_branch(tools, selection, start, branch)
+            document = {
+                "branch": branch,
+                "commit": made.commit,
+                "submodules": {
+                    **dict.fromkeys(made.linked, "link"),
+                    **{path: f"files: {reason}" for path, reason in made.plain},
+                },
+            }
+            text = f"Branch {branch} is commit {made.commit[:10]}. Your files are as they were."
+            for path, reason in made.plain:
+                text += f"\n  {path} is a folder of files in it, no submodule: {reason}"
         else:
             target = folder or Path(f"code-{selection.name.replace('/', '-')}")
             code, is_new = service.checkout(tools, selection, target)

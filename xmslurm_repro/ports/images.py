@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +16,22 @@ from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import Tree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Branch:
+    """
+    A branch that was made.
+
+    Attributes:
+        commit: Its commit's id.
+        linked: Submodules that are links to their commits, by path.
+        plain: Submodules and nested repositories that are folders of files, each with the reason.
+    """
+
+    commit: str
+    linked: tuple[str, ...] = ()
+    plain: tuple[tuple[str, str], ...] = ()
 
 
 class Snapshotter(Protocol):
@@ -90,10 +107,21 @@ class Snapshotter(Protocol):
         ...
 
     def make_branch(
-        self, root: Digest, start: Path, name: str, *, base: str | None, message: str, time_s: int
-    ) -> str:
+        self,
+        root: Digest,
+        start: Path,
+        name: str,
+        *,
+        base: str | None,
+        message: str,
+        time_s: int,
+        submodules: Sequence[tuple[str, str]] = (),
+    ) -> Branch:
         """
-        Make a branch of the tree in the repository that holds *start*; returns its commit.
+        Make a branch of the tree in the repository that holds *start*.
+
+        *submodules* are paths with commits; each becomes a link where its files are exactly the
+        commit's.
 
         Raises:
             UsageError: If there is such a branch, or *base* is no commit there.

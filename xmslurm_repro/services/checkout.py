@@ -10,6 +10,7 @@ from xmslurm_repro.errors import NotFoundError, UsageError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin
+from xmslurm_repro.ports.images import Branch
 from xmslurm_repro.services.lookup import Selection, read_manifest, read_unit, runs_of
 from xmslurm_repro.services.tools import Tools
 
@@ -75,12 +76,14 @@ def checkout(tools: Tools, selection: Selection, target: Path) -> tuple[Code, bo
         return code, tools.snapshots.checkout(code.root, target, progress=tools.progress)
 
 
-def checkout_branch(tools: Tools, selection: Selection, start: Path, name: str) -> tuple[Code, str]:
+def checkout_branch(
+    tools: Tools, selection: Selection, start: Path, name: str
+) -> tuple[Code, Branch]:
     """
     Make the branch *name* of the code, on the commit that it was a change of.
 
     Returns:
-        The code, and the id of the branch's commit.
+        The code, and the branch.
 
     Raises:
         UsageError: If there is such a branch, or the repository lacks the base commit.
@@ -90,12 +93,14 @@ def checkout_branch(tools: Tools, selection: Selection, start: Path, name: str) 
     message = (
         f"{row.title or 'experiment'}\n\nExperiment: {selection.name}\nSnapshot: {code.root}\n"
     )
-    commit = tools.snapshots.make_branch(
-        code.root,
-        start,
-        name,
-        base=code.origin.commit if code.origin else None,
-        message=message,
-        time_s=int(datetime.fromisoformat(row.created_at).timestamp()),
-    )
-    return code, commit
+    with tools.guard.using():
+        branch = tools.snapshots.make_branch(
+            code.root,
+            start,
+            name,
+            base=code.origin.commit if code.origin else None,
+            message=message,
+            time_s=int(datetime.fromisoformat(row.created_at).timestamp()),
+            submodules=code.origin.submodules if code.origin else (),
+        )
+    return code, branch

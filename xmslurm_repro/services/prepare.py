@@ -148,6 +148,8 @@ def folder_in_tree(tools: Tools, request: CodeRequest) -> str:
         top = Path(os.path.realpath(tools.snapshots.find_work_tree(start)))
     except NoRepositoryError:
         return ""  # The capture has refused this already, or it is what was asked for.
+    if not start.is_relative_to(top):
+        return ""  # The work tree is elsewhere (core.worktree): git works at its top then.
     folder = start.relative_to(top).as_posix()
     return "" if folder == "." else folder
 

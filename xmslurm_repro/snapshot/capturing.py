@@ -113,17 +113,7 @@ def first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> 
         if not allow_no_repository:
             raise
         return _plain_folder()
-    part = access.part(repository, b"")
-    configured = part.settings.work_tree
-    if configured is not None:
-        elsewhere = Path(os.fsdecode(repository.git_dir), configured).resolve()
-        if os.fsencode(elsewhere) != repository.root:
-            raise NoRepositoryError(
-                f"the repository in {shown(repository.root)} keeps its work tree in {elsewhere}"
-                " (core.worktree)",
-                hint="Launch from a folder whose repository is in its `.git`.",
-            )
-    return part
+    return access.part(repository, b"")
 
 
 def _plain_folder() -> Part:

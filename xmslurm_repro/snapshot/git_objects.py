@@ -105,12 +105,15 @@ class GitTree:
         keep: Takes each blob and tree, the deepest first.
         submodules: What stands for a folder instead of its files: by path, the tree that it must
             equal and the commit that is linked then.
+        is_checked: Whether it is certain already that these are equal; then none of their files
+            is read or kept.
         known: Ids of folders by the digest of their nodes; grows.
     """
 
     tree: StoredTree
     keep: Keep
     submodules: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
+    is_checked: bool = False
     known: dict[Digest, bytes] = field(default_factory=dict)
 
     def root_id(self) -> bytes:
@@ -121,6 +124,17 @@ class GitTree:
             IntegrityError: If the store lacks or damaged an object, or git could not hold it.
         """
         return self._folder(self.tree.root, b"")
+
+    def folder_id(self, path: bytes) -> bytes | None:
+        """The id of the folder at *path*, or ``None`` if there is none."""
+        node = self.tree.root
+        for name in path.split(b"/"):
+            entries = (entry for entry in self.tree.node(node) if entry.name == name)
+            entry = next(entries, None)
+            if entry is None or entry.kind is not EntryKind.DIRECTORY:
+                return None
+            node = entry.digest
+        return self._folder(node, path + b"/")
 
     def _folder(self, node: Digest, path: bytes) -> bytes:
         is_plain = not any(below.startswith(path) for below in self.submodules)
@@ -141,8 +155,10 @@ class GitTree:
             digest = entry.digest
             name = self.keep(b"blob", entry.size_bytes, lambda: self.tree.open(digest))
             return entry.name, b"%s %s\0%s" % (mode, entry.name, name)
-        name = self._folder(entry.digest, path + b"/")
         linked = self.submodules.get(path)
+        if linked is not None and self.is_checked:
+            return entry.name, b"%s %s\0%s" % (_GITLINK, entry.name, linked[1])
+        name = self._folder(entry.digest, path + b"/")
         if linked is not None and linked[0] == name:
             return entry.name, b"%s %s\0%s" % (_GITLINK, entry.name, linked[1])
         # git sorts folders, but not links to commits, as if their names ended in a slash.

@@ -36,7 +36,6 @@ class GitSettings:
         ignore_case: ``core.ignoreCase``.
         file_mode: ``core.fileMode``: whether exec bits in the work tree mean something to git.
         hash_name: ``sha1`` or ``sha256``.
-        work_tree: ``core.worktree``, where it is set.
         remotes: Name to URL, without credentials.
     """
 
@@ -44,7 +43,6 @@ class GitSettings:
     ignore_case: bool = False
     file_mode: bool = True
     hash_name: str = "sha1"
-    work_tree: str | None = None
     remotes: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Json]:
@@ -54,20 +52,18 @@ class GitSettings:
             "ignore_case": self.ignore_case,
             "file_mode": self.file_mode,
             "hash_name": self.hash_name,
-            "work_tree": self.work_tree,
             "remotes": dict(self.remotes),
         }
 
     @classmethod
     def from_json(cls, reader: Reader) -> GitSettings:
         """Read what `to_json` wrote."""
-        excludes, work_tree = reader.maybe("excludes_file"), reader.maybe("work_tree")
+        excludes = reader.maybe("excludes_file")
         return cls(
             excludes_file=excludes.text() if excludes else None,
             ignore_case=reader.field("ignore_case").value is True,
             file_mode=reader.field("file_mode").value is True,
             hash_name=reader.field("hash_name").text(),
-            work_tree=work_tree.text() if work_tree else None,
             remotes=tuple(sorted(reader.field("remotes").text_map().items())),
         )
 
@@ -212,7 +208,6 @@ def _extract(config: StackedConfig, environment: Mapping[str, str]) -> GitSettin
         ignore_case=_flag(config, "core", "ignoreCase", default=False),
         file_mode=_flag(config, "core", "fileMode", default=True),
         hash_name=(_text(config, "extensions", "objectFormat") or "sha1").lower(),
-        work_tree=_text(config, "core", "worktree"),
         remotes=tuple(sorted(_remotes(config).items())),
     )
 

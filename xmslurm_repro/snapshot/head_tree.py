@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.snapshot.cache import load_checked, save_checked
+from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects
 from xmslurm_repro.snapshot.index import Index, IndexEntry
 from xmslurm_repro.snapshot.repository import Repository
 
@@ -72,7 +73,7 @@ def root_tree(repository: Repository, commit: str, cache_file: Path) -> str:
         known_commit, _, tree = body.decode("ascii").partition(" ")
         if known_commit == commit:
             return tree
-    tree = _read_root_tree(repository, commit)
+    tree = read_root_tree(repository, commit)
     save_checked(cache_file, _ROOT_MAGIC, f"{commit} {tree}".encode())
     return tree
 
@@ -96,13 +97,18 @@ def _known(mode: bytes, digits: bytes) -> tuple[int, bytes]:
     return int(mode, 8), bytes.fromhex(digits.decode("ascii"))
 
 
-def _read_root_tree(repository: Repository, commit: str) -> str:
+def read_root_tree(repository: Repository, commit: str) -> str:
+    """
+    The id of *commit*'s tree, read from the repository.
+
+    Raises:
+        FormatError: If the commit cannot be read.
+    """
     from dulwich.objects import Commit, ObjectID  # noqa: PLC0415 (costs 40 ms)
-    from dulwich.repo import Repo  # noqa: PLC0415
 
     try:
-        with Repo(os.fsdecode(repository.root)) as repo:
-            found = repo.object_store[ObjectID(commit.encode())]
+        with open_objects(repository, hash_name_of(commit)) as objects:
+            found = objects[ObjectID(commit.encode())]
     except Exception as error:
         raise _unreadable(repository, f"commit {commit}", error) from error
     if not isinstance(found, Commit):
@@ -113,12 +119,11 @@ def _read_root_tree(repository: Repository, commit: str) -> str:
 
 def _read_entries(repository: Repository, tree: str) -> HeadTree:
     from dulwich.objects import ObjectID  # noqa: PLC0415 (costs 40 ms)
-    from dulwich.repo import Repo  # noqa: PLC0415
 
     entries: dict[bytes, tuple[int, bytes]] = {}
     try:
-        with Repo(os.fsdecode(repository.root)) as repo:
-            contents = repo.object_store.iter_tree_contents(ObjectID(tree.encode()), max_depth=None)
+        with open_objects(repository, hash_name_of(tree)) as objects:
+            contents = objects.iter_tree_contents(ObjectID(tree.encode()), max_depth=None)
             for entry in contents:
                 if entry.path is not None and entry.mode is not None and entry.sha is not None:
                     entries[entry.path] = entry.mode, bytes.fromhex(entry.sha.decode("ascii"))

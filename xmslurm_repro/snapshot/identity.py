@@ -16,13 +16,14 @@ from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.ports.store import ObjectStore
 from xmslurm_repro.snapshot.cache import cache_file, load_checked, save_checked
 from xmslurm_repro.snapshot.git_objects import GitTree, IdNamer
+from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects, open_refs
 from xmslurm_repro.snapshot.head_tree import root_tree
 from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
 from xmslurm_repro.snapshot.tree import StoredTree
 from xmslurm_repro.store.hashing import blake3_hex
 
 if TYPE_CHECKING:
-    from dulwich.repo import Repo
+    from dulwich.object_store import DiskObjectStore
 
 _TREES_MAGIC = b"xmslurm-git-trees/1\n"
 _REMOTE_MAGIC = b"xmslurm-on-remote/1\n"
@@ -61,7 +62,7 @@ def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: 
     if origin.commit is None:
         return snapshot
     commit_tree = _tree_of(repository, origin.commit, cache_dir)
-    hash_name = "sha256" if len(origin.commit) == 64 else "sha1"
+    hash_name = hash_name_of(origin.commit)
     tree = GitTree(
         tree=StoredTree(store, snapshot.root),
         keep=IdNamer(hash_name=hash_name),
@@ -121,11 +122,10 @@ def _is_on_remote(repository: Repository, commit: str, cache_dir: Path) -> bool 
     body = load_checked(remembered, _REMOTE_MAGIC)
     if body is not None and body.startswith(key):
         return body == key + b"yes"
-    from dulwich.repo import Repo  # noqa: PLC0415 (costs 40 ms)
-
     try:
-        with Repo(os.fsdecode(repository.root)) as repo:
-            found = _walk(repo, commit.encode())
+        tips = open_refs(repository).as_dict(b"refs/remotes").values()  # type: ignore[arg-type]
+        with open_objects(repository, hash_name_of(commit)) as objects:
+            found = _walk(objects, {bytes(tip) for tip in tips}, commit.encode())
     except Exception as error:
         # The library raises a dozen unrelated types here, from KeyError to zlib.error.
         raise FormatError(
@@ -155,14 +155,12 @@ def _refs_digest(repository: Repository) -> str:
     return blake3_hex(b"\0".join(sorted(texts)))
 
 
-def _walk(repo: Repo, wanted: bytes) -> bool | None:
+def _walk(store: DiskObjectStore, tips: set[bytes], wanted: bytes) -> bool | None:
     """Go back from the remotes' branches, the newest commit first, until older than *wanted*."""
     from dulwich.objects import Commit  # noqa: PLC0415 (costs 40 ms)
 
-    tips = {bytes(tip) for tip in repo.refs.as_dict(b"refs/remotes").values()}  # type: ignore[arg-type]
     if wanted in tips:
         return True
-    store = repo.object_store
     target = store[wanted]  # type: ignore[index]
     assert isinstance(target, Commit)  # noqa: S101 (HEAD's, read before)
     heap: list[tuple[int, bytes]] = []

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.snapshot.split_index import base_name, merge
@@ -67,6 +67,7 @@ class Index:
         folders: Every folder that has a tracked path somewhere below it.
         unmerged: Paths with conflicts.
         absent: Paths and, in a sparse index, folders that a sparse checkout leaves out.
+        collapsed: Folders of a sparse index, with the ids of the trees that stand for their files.
         tree: The object id of the tree that the whole index equals, where git noted it.
         mtime_ns: When the index was written.
     """
@@ -75,6 +76,7 @@ class Index:
     folders: frozenset[bytes] = frozenset()
     unmerged: frozenset[bytes] = frozenset()
     absent: frozenset[bytes] = frozenset()
+    collapsed: dict[bytes, bytes] = field(default_factory=dict)
     tree: bytes | None = None
     mtime_ns: int = 0
 
@@ -106,6 +108,26 @@ def read_index(path: bytes, *, id_bytes: int = 20) -> Index:
         ) from error
 
 
+def expanded(index: Index, added: Mapping[bytes, tuple[int, bytes]], gone: Set[bytes]) -> Index:
+    """
+    *index* with the files *added*, by mode and object id, in place of the folders *gone*, which
+    stood for them. git overlooks all of them, as it overlooked the folders.
+    """
+    entries = dict(index.entries)
+    for path, (mode, object_id) in added.items():
+        # Their stamps are zeros, which are no file's.
+        entries[path] = IndexEntry(
+            bytes(24) + mode.to_bytes(4, "big") + bytes(12) + object_id + bytes(2)
+        )
+    return replace(
+        index,
+        entries=entries,
+        folders=_folders(entries),
+        absent=(index.absent - gone) | added.keys(),
+        collapsed={path: tree for path, tree in index.collapsed.items() if path not in gone},
+    )
+
+
 def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:
     magic, version, count = struct.unpack_from(">4sII", data)
     if magic != b"DIRC" or version not in {2, 3, 4}:
@@ -113,6 +135,7 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:
     entries: dict[bytes, IndexEntry] = {}
     unmerged: set[bytes] = set()
     absent: set[bytes] = set()
+    collapsed: dict[bytes, bytes] = {}
     found = list(_entries(data, count, version, id_bytes))
     tree, link = _extensions(data, found[-1][3] if found else 12, id_bytes)
     if link is not None:
@@ -121,6 +144,7 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:
         if extended & _SKIP_WORKTREE:
             absent.add(path.rstrip(b"/"))
         if entry.mode == FOLDER:
+            collapsed[path.rstrip(b"/")] = entry.object_id
             continue
         if entry.flags & _STAGE:
             unmerged.add(path)
@@ -130,6 +154,7 @@ def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:
         folders=_folders(entries),
         unmerged=frozenset(unmerged),
         absent=frozenset(absent),
+        collapsed=collapsed,
         tree=tree,
         mtime_ns=mtime_ns,
     )

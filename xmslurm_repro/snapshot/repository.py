@@ -21,7 +21,7 @@ class Repository:
     A work tree and its git folders, as paths of bytes.
 
     Attributes:
-        root: The folder that holds ``.git``.
+        root: The folder that holds ``.git``, or that ``core.worktree`` names.
         git_dir: What is this work tree's own: HEAD, index.
         common_dir: What linked work trees share: refs, objects, config. Often the same.
     """
@@ -51,16 +51,22 @@ def find_work_tree(start: Path) -> Path:
 
 def find_repository(start: Path) -> Repository:
     """
-    The repository whose work tree holds the folder *start*.
+    The repository that git finds from the folder *start*, with its work tree.
 
     Raises:
-        NoRepositoryError: If there is none.
+        NoRepositoryError: If there is none, or it has no work tree.
     """
     folder = start.resolve()
     for candidate in (folder, *folder.parents):
-        found = repository_at(os.fsencode(candidate))
+        place = os.fsencode(candidate)
+        found = repository_at(place)
         if found is not None:
-            return found
+            return _placed(found)
+        if _is_git_dir(place, place):
+            raise NoRepositoryError(
+                f"{candidate} is a repository's own folder, not a work tree",
+                hint="Go to the folder that your files are in; a bare repository has none.",
+            )
     raise NoRepositoryError(
         f"{folder} is in no git repository",
         hint="Run `git init` and commit once, or pass `--no-git` to capture the folder as it is.",
@@ -81,14 +87,28 @@ def repository_at(root: bytes) -> Repository | None:
     common_dir = git_dir
     if common is not None:
         common_dir = os.path.normpath(os.path.join(git_dir, common.rstrip(b"\r\n")))
-    is_repository = (
+    if not _is_git_dir(git_dir, common_dir):
+        return None
+    return Repository(root=root, git_dir=git_dir, common_dir=common_dir)
+
+
+def _is_git_dir(git_dir: bytes, common_dir: bytes) -> bool:
+    return (
         os.path.lexists(os.path.join(git_dir, b"HEAD"))
         and os.path.isdir(os.path.join(common_dir, b"objects"))
         and os.path.isdir(os.path.join(common_dir, b"refs"))
     )
-    if not is_repository:
-        return None
-    return Repository(root=root, git_dir=git_dir, common_dir=common_dir)
+
+
+def _placed(found: Repository) -> Repository:
+    """The repository with its work tree, which is nearly always where it was found."""
+    config = _read(os.path.join(found.common_dir, b"config")) or b""
+    lowered = config.lower().replace(b"bare = false", b"")
+    if b"worktree" not in lowered and b"bare" not in lowered:
+        return found
+    from xmslurm_repro.snapshot.work_tree import placed  # noqa: PLC0415 (costs 25 ms)
+
+    return placed(found)
 
 
 def read_head(repository: Repository) -> Head:
@@ -161,10 +181,9 @@ def _branch(ref: bytes) -> str:
 
 
 def _ask_library(repository: Repository) -> Head:
-    from dulwich.repo import Repo  # noqa: PLC0415 (costs 40 ms)
+    from xmslurm_repro.snapshot.git_storage import open_refs  # noqa: PLC0415 (costs 40 ms)
 
-    with Repo(os.fsdecode(repository.root)) as repo:
-        chain, commit = repo.refs.follow(b"HEAD")  # type: ignore[arg-type]
+    chain, commit = open_refs(repository).follow(b"HEAD")  # type: ignore[arg-type]
     branch = _branch(chain[-1]) if len(chain) > 1 else None
     return Head(branch=branch, commit=commit.decode("ascii") if commit else None)
 

@@ -104,12 +104,17 @@ class GitAccess:
         if settings.excludes_file:
             place = os.path.join(os.fsdecode(repository.root), settings.excludes_file)
             before[place] = witness(place)
+        index = read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20))
+        if index.collapsed:
+            from xmslurm_repro.snapshot.sparse import expand  # noqa: PLC0415 (rare)
+
+            index = expand(repository, index, settings.hash_name)
         return Part(
             prefix=prefix,
             repository=repository,
             settings=settings,
             head=read_head(repository),
-            index=read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20)),
+            index=index,
             is_tracked=is_tracked,
             witnesses=None if names is None or read is None else {**before, **read},
         )
@@ -172,6 +177,8 @@ class _PartScan:
         self, prefix: bytes, entries: list[os.DirEntry[bytes]], chain: Chain, *, is_ignored: bool
     ) -> None:
         cut = self._cut
+        if self._part.index.absent and not is_ignored:
+            chain = self._absent_rules(prefix, entries) + chain
         for entry in entries:
             if entry.name == b".gitignore" and not is_ignored:
                 chain = self._own_rules(prefix, entry) + chain
@@ -180,6 +187,10 @@ class _PartScan:
             if name == b".git":
                 # One that leads nowhere may become a repository, which its folder does not show.
                 self._scan.is_plain &= prefix == self._part.prefix
+                continue
+            if len(name) == 4 and name.lower() == b".git":
+                # Whoever restores this where case means nothing gets a repository with hooks.
+                self._scan.skipped[prefix + name] = "git refuses this name"
                 continue
             path = prefix + name
             known = self._tracked.get(path[cut:])
@@ -207,11 +218,18 @@ class _PartScan:
             if is_ignored:
                 return
             repository = repository_at(os.path.join(self._root, path))
-            if repository is not None:
+            if repository is not None and not self._is_own(repository):
                 nested = self._access.part(repository, path + b"/", is_tracked=False)
                 self._waiting.append(nested)
                 return
         self._folders.append((path + b"/", is_ignored, chain))
+
+    def _is_own(self, repository: Repository) -> bool:
+        """Whether it is this very one: ``core.worktree`` may name a folder above ``.git``."""
+        own = self._part.repository
+        return own is not None and os.path.realpath(repository.git_dir) == os.path.realpath(
+            own.git_dir
+        )
 
     def _submodule(self, path: bytes, chain: Chain) -> None:
         place = os.path.join(self._root, path)
@@ -242,6 +260,18 @@ class _PartScan:
         self._scan.rules.add(path)
         return self._rules(os.path.join(self._root, path), len(prefix))
 
+    def _absent_rules(self, prefix: bytes, entries: list[os.DirEntry[bytes]]) -> Chain:
+        """Those of an ignore file that only the sparse checkout keeps from being here."""
+        part, path = self._part, prefix[self._cut :] + b".gitignore"
+        is_here = any(entry.name == b".gitignore" for entry in entries)
+        if is_here or part.repository is None or path not in part.index.absent:
+            return ()
+        from xmslurm_repro.snapshot.sparse import absent_rules  # noqa: PLC0415 (rare)
+
+        settings = part.settings
+        text = absent_rules(part.repository, part.index, path, settings.hash_name)
+        return ((len(prefix), IgnoreRules(text, ignore_case=settings.ignore_case)),)
+
     def _outer_rules(self) -> Chain:
         repository, excludes_file = self._part.repository, self._part.settings.excludes_file
         if repository is None:
@@ -254,12 +284,24 @@ class _PartScan:
 
     def _rules(self, place: bytes, cut: int) -> Chain:
         # An unreadable .gitignore is reported when its bytes are to be captured.
-        try:
-            with open(place, "rb") as file:
-                text = file.read()
-        except OSError:
+        text = _read_rules(place)
+        if text is None:
             return ()
         return ((cut, IgnoreRules(text, ignore_case=self._part.settings.ignore_case)),)
+
+
+def _read_rules(place: bytes) -> bytes | None:
+    """
+    The bytes of a file with rules, or ``None`` where it holds none: a configuration may name a
+    device or a FIFO, which would never end.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(place).st_mode):
+            return None
+        with open(place, "rb") as file:
+            return file.read()
+    except OSError:
+        return None
 
 
 def _is_ignored(chain: Chain, path: bytes, name: bytes, *, is_folder: bool) -> bool:

@@ -17,6 +17,7 @@ from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.ports.images import Branch
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
 
@@ -148,14 +149,24 @@ class Snapshots:
         return checkout(StoredTree(self.store, root), target, progress=progress)
 
     def make_branch(
-        self, root: Digest, start: Path, name: str, *, base: str | None, message: str, time_s: int
-    ) -> str:
+        self,
+        root: Digest,
+        start: Path,
+        name: str,
+        *,
+        base: str | None,
+        message: str,
+        time_s: int,
+        submodules: Sequence[tuple[str, str]] = (),
+    ) -> Branch:
         """See `Snapshotter`."""
         from xmslurm_repro.snapshot.branch import make_branch
         from xmslurm_repro.snapshot.tree import StoredTree
 
         tree = StoredTree(self.store, root)
-        return make_branch(tree, start, name, base=base, message=message, time_s=time_s)
+        return make_branch(
+            tree, start, name, base=base, message=message, time_s=time_s, submodules=submodules
+        )
 
 
 class LazyBases:
