@@ -81,16 +81,16 @@ def run(bench: Bench) -> list[Table]:
     big = make_work_tree(folder / "tree", env, with_big_file=True)
     what = f"{big.file_count} files, {say_bytes(big.size_bytes)}"
     projects = [
-        _project(bench, "quickstart", make_quickstart(folder / "quickstart", env), env),
-        _project(bench, what, big, env),
+        make_project(bench, "quickstart", make_quickstart(folder / "quickstart", env), env),
+        make_project(bench, what, big, env),
     ]
     tables = [_builds(project) for project in projects]
-    with _registry() as bed:
+    with open_registry() as bed:
         tables += [_pushes(project, bed) for project in projects]
     return [*tables, *(_launches(project) for project in projects)]
 
 
-def _project(bench: Bench, name: str, tree: WorkTree, env: Mapping[str, str]) -> Project:
+def make_project(bench: Bench, name: str, tree: WorkTree, env: Mapping[str, str]) -> Project:
     homes = bench.folder / "image" / "homes"
     stem = tree.path.name
     project = Project(
@@ -101,7 +101,7 @@ def _project(bench: Bench, name: str, tree: WorkTree, env: Mapping[str, str]) ->
         env=env,
         bench=bench,
     )
-    homes.mkdir(exist_ok=True)
+    homes.mkdir(parents=True, exist_ok=True)
     base.copy_home(bench, project.template)
     fetch = project.command("fetch", home=project.template)
     run_command(fetch, f"wheels of {name}")
@@ -140,7 +140,7 @@ def _builds(project: Project) -> Table:
 
 
 @contextmanager
-def _registry() -> Iterator[Testbed]:
+def open_registry() -> Iterator[Testbed]:
     bed = start_testbed(Parts(slurm=False, accounting=False, ssh=False, nodes=0))
     try:
         yield bed
@@ -194,17 +194,17 @@ class Push:
 
 def _push(project: Project, bed: Testbed, repository: str) -> Push:
     log = bed.root / "log" / "registry.log"
-    held, said = _stored(bed), len(log.read_bytes())
+    held, said = stored_blobs(bed), len(log.read_bytes())
     run_command(project.command("publish", repository), "push")
     lines = log.read_bytes()[said:].decode()
     return Push(
         image=project.info()["image"],
         uploads=len(_UPLOAD.findall(lines)),
-        stored={digest: size for digest, size in _stored(bed).items() if digest not in held},
+        stored={digest: size for digest, size in stored_blobs(bed).items() if digest not in held},
     )
 
 
-def _stored(bed: Testbed) -> dict[str, int]:
+def stored_blobs(bed: Testbed) -> dict[str, int]:
     """Every blob that the registry keeps: documents as well as layers."""
     blobs = bed.root / "registry" / "data" / "docker" / "registry" / "v2" / "blobs" / "sha256"
     return {data.parent.name: data.stat().st_size for data in sorted(blobs.glob("*/*/data"))}

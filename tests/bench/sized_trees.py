@@ -18,10 +18,10 @@ from tests.bench.trees import (
     CHANGED,
     FIRST_LINE,
     WorkTree,
-    _counted,
     _installed_files,
     _leave_changes,
     commit_all,
+    count_tree,
 )
 
 _EDITED = "edited/train.py"
@@ -57,7 +57,7 @@ def _once(path: Path, make: Callable[[Path], None]) -> WorkTree:
         fresh.mkdir(parents=True)
         make(fresh)
         fresh.rename(path)
-    return _without_ignored(_counted(path))
+    return _without_ignored(count_tree(path))
 
 
 def _without_ignored(tree: WorkTree) -> WorkTree:

@@ -77,12 +77,12 @@ def make_work_tree(path: Path, env: Mapping[str, str], *, with_big_file: bool = 
     `CHANGED` of them are modified and as many are untracked.
     """
     if path.exists():
-        return _counted(path)
+        return count_tree(path)
     fresh = path.with_suffix(".fresh")
     remove(fresh)
     _fill(fresh, env, with_big_file=with_big_file)
     fresh.rename(path)
-    return _counted(path)
+    return count_tree(path)
 
 
 def _fill(path: Path, env: Mapping[str, str], *, with_big_file: bool) -> None:
@@ -110,7 +110,7 @@ def make_quickstart(path: Path, env: Mapping[str, str]) -> WorkTree:
         with open(path / "train.py", "a") as file:
             file.write(f"{FIRST_LINE}\n")
         commit_all(path, env)
-    return replace(_counted(path), edited="train.py")
+    return replace(count_tree(path), edited="train.py")
 
 
 def commit_all(path: Path, env: Mapping[str, str]) -> None:
@@ -171,7 +171,7 @@ def _leave_changes(
             file.write(b"\n# modified\n")
 
 
-def _counted(path: Path) -> WorkTree:
+def count_tree(path: Path) -> WorkTree:
     sizes = [
         os.lstat(os.path.join(folder, name)).st_size
         for folder, _, names in os.walk(path)

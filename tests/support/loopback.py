@@ -101,11 +101,15 @@ class _Handler(BaseHTTPRequestHandler):
         server = self.server
         assert isinstance(server, _Server)
         length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True  # broken off: a request that never came
+            return
         request = Request(
             method=self.command,
             path=self.path,
             headers={key.lower(): value for key, value in self.headers.items()},
-            body=self.rfile.read(length),
+            body=body,
         )
         server.seen.requests.append(request)
         self._answer(server.handler(request))

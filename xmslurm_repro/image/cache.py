@@ -65,6 +65,11 @@ class DocumentCache:
         except OSError as error:
             raise StoreError(f"the cache {path} cannot be written: {error.strerror}") from error
 
+    def remove(self, kind: str, key: str) -> None:
+        """Have no such document."""
+        with suppress(OSError):
+            self._path(kind, key).unlink(missing_ok=True)
+
     def _path(self, kind: str, key: str) -> Path:
         return self._folder / kind / f"{key}.json"
 

@@ -8,21 +8,22 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import BinaryIO
+from pathlib import Path
 
 from xmslurm_repro.errors import (
     BaseUnreachableError,
-    DigestMismatchError,
     ImageError,
     RegistryError,
     ReproError,
 )
+from xmslurm_repro.image.cache import DocumentCache
 from xmslurm_repro.image.credentials import CredentialSource
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE, choose_platform
 from xmslurm_repro.image.registry_auth import RegistryAuthorizer
+from xmslurm_repro.image.registry_chunks import Notes
 from xmslurm_repro.image.registry_documents import (
     config_architecture,
     is_index,
@@ -31,11 +32,11 @@ from xmslurm_repro.image.registry_documents import (
 )
 from xmslurm_repro.image.registry_reference import DOCKER_HUB, Reference
 from xmslurm_repro.image.registry_repository import Repository, is_certificate_trouble
-from xmslurm_repro.image.registry_upload import HighWater, blob_body, check_local
+from xmslurm_repro.image.registry_transfer import pull_blob, push_blob
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
+from xmslurm_repro.ports.progress import Progress, SilentProgress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import HttpError
@@ -74,6 +75,8 @@ class RegistryClient:
         http: The door.
         credentials: Asked when a registry wants to know who we are.
         insecure_hosts: Hosts, with or without port, that may be asked without TLS.
+        notes_dir: Remembers uploads that were interrupted, so that another process goes on with
+            them; ``None`` for this process only.
     """
 
     def __init__(
@@ -82,8 +85,10 @@ class RegistryClient:
         credentials: CredentialSource,
         *,
         insecure_hosts: Collection[str] = (),
+        notes_dir: Path | None = None,
     ) -> None:
         self._http, self._credentials = http, credentials
+        self._notes = Notes(documents=DocumentCache(notes_dir) if notes_dir else None)
         self._insecure_hosts = frozenset(host.lower() for host in insecure_hosts)
         self._schemes: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -140,7 +145,7 @@ class RegistryClient:
         total = sum(blob.size_bytes for blob in missing)
         task = (progress or SilentProgress()).start(f"pull {parsed}", total=total)
         try:
-            for_each(partial(_pull_blob, place, blobs, task), missing, workers=_WORKERS)
+            for_each(partial(pull_blob, place, blobs, task), missing, workers=_WORKERS)
         finally:
             task.finish()
         offered = config_architecture(blobs.get(config.digest), str(parsed))
@@ -195,7 +200,7 @@ class RegistryClient:
         total = sum(blob.size_bytes for blob in wanted)
         task = (progress or SilentProgress()).start(f"push to {repository}", total=total)
         try:
-            job = partial(_push_blob, place, blobs, sources, task)
+            job = partial(push_blob, place, blobs, sources, self._notes, task)
             moved = for_each(job, wanted, workers=_WORKERS)
         finally:
             task.finish()
@@ -331,61 +336,3 @@ def _mountable(mount_from: Sequence[str], reference: Reference) -> tuple[str, ..
         if named.registry == reference.registry and named.repository != reference.repository:
             found.append(named.repository)
     return tuple(dict.fromkeys(found))
-
-
-def _pull_blob(
-    place: Repository,
-    blobs: BlobStore,
-    task: ProgressTask,
-    blob: Descriptor,
-    check: Callable[[], None],
-) -> None:
-    def write(data: bytes) -> None:
-        check()
-        writer.write(data)
-        task.advance(len(data))
-
-    try:
-        with blobs.writer() as writer:
-            place.download_blob(blob.digest, write)
-            writer.commit(expected=blob.digest)
-    except DigestMismatchError as error:
-        raise place.trouble(
-            f"the registry served a damaged layer of {place.reference}: expected {error.want}, "
-            f"read {error.size_bytes} bytes that hash to {error.got}",
-            hint="Try again; if it stays so, the registry or a proxy before it is broken.",
-        ) from error
-
-
-def _push_blob(
-    place: Repository,
-    blobs: BlobStore,
-    sources: Sequence[str],
-    task: ProgressTask,
-    blob: Descriptor,
-    check: Callable[[], None],
-) -> str:
-    """Make the repository hold *blob*; say how: ``present``, ``mounted`` or ``sent``."""
-    if place.has_blob(blob.digest):
-        task.advance(blob.size_bytes)
-        return "present"
-    location = None
-    for source in sources:
-        location = place.begin_upload(blob.digest, source)
-        if location is None:
-            task.advance(blob.size_bytes)
-            return "mounted"
-    location = location or place.begin_upload(blob.digest, None)
-    if location is None:
-        raise place.trouble(f"the registry {place.reference.registry} names no place to upload to")
-    water = HighWater(task)
-
-    def body() -> BinaryIO:
-        return blob_body(blobs.open(blob.digest), water, check)
-
-    try:
-        place.upload_blob(blob.digest, blobs.size_bytes(blob.digest), body, location)
-    except RegistryError:
-        check_local(blobs, blob.digest)
-        raise
-    return "sent"

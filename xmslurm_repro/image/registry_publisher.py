@@ -35,7 +35,12 @@ class RegistryPublisher:
             image.manifest,
             self.blobs,
             repository,
-            mount_from=(image.recipe.base_reference,),
+            mount_from=_mountable(image.recipe.base_reference),
             progress=progress,
         )
         return report.moved_bytes
+
+
+def _mountable(base_reference: str) -> tuple[str, ...]:
+    """The base's repository; bases that have only a local name come from none."""
+    return (base_reference,) if "/" in base_reference and "://" not in base_reference else ()

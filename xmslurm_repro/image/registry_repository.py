@@ -7,7 +7,7 @@ are its "end-NN" table.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import quote, urlencode, urljoin
@@ -109,19 +109,14 @@ class Repository:
     ) -> None:
         """Send a blob in one piece (end-6). After a failure a new upload is begun."""
         for attempt in range(1, _UPLOAD_ATTEMPTS + 1):
-            joint = "&" if "?" in location else "?"
-            url = f"{location}{joint}{urlencode({'digest': str(digest)})}"
+            url = self.closing_url(location, digest)
             headers = {
                 "Content-Type": "application/octet-stream",
                 "Content-Length": str(size_bytes),
             }
-            # A place elsewhere is signed; what we show to the registry is not for it to see.
-            auth = self.auth if origin_of(url) == origin_of(self.base_url) else None
             try:
                 with open_body() as body:
-                    answer = self.http.request(
-                        "PUT", url, headers=headers, body=body, auth=auth, retry=False
-                    )
+                    answer = self.send_upload("PUT", url, headers=headers, body=body)
             except HttpError as error:
                 if attempt == _UPLOAD_ATTEMPTS:
                     raise self.failure(error, f"cannot write to {self.reference}") from error
@@ -133,6 +128,42 @@ class Repository:
                 if attempt == _UPLOAD_ATTEMPTS:
                     raise self.refusal(answer, f"cannot write to {self.reference}")
             location = self.begin_upload(digest, None) or location
+
+    def send_upload(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        body: BinaryIO | None = None,
+    ) -> Answer:
+        """
+        Send a part of an upload, or its end, once.
+
+        Raises:
+            HttpError: If no answer comes.
+        """
+        # A place elsewhere is signed; what we show to the registry is not for it to see.
+        auth = self.auth if origin_of(url) == origin_of(self.base_url) else None
+        return self.http.request(method, url, headers=headers, body=body, auth=auth, retry=False)
+
+    def ask_upload(self, location: str) -> Answer | None:
+        """How much of an upload has arrived (end-13); ``None`` if no answer comes."""
+        auth = self.auth if origin_of(location) == origin_of(self.base_url) else None
+        try:
+            return self.http.request("GET", location, auth=auth)
+        except HttpError:
+            return None
+
+    def upload_target(self, answer: Answer, before: str) -> str:
+        """Where the next part goes to; *before* where the registry says nothing new."""
+        location = answer.header("location")
+        return urljoin(answer.url, location) if location else before
+
+    def closing_url(self, location: str, digest: Digest) -> str:
+        """Where an upload is ended."""
+        joint = "&" if "?" in location else "?"
+        return f"{location}{joint}{urlencode({'digest': str(digest)})}"
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
         """Write an image manifest, byte for byte, under a tag or its digest (end-7)."""

@@ -29,21 +29,31 @@ class HighWater:
             self._told = position
 
 
-def blob_body(source: BinaryIO, water: HighWater, check: Callable[[], None]) -> BinaryIO:
+def blob_body(
+    source: BinaryIO,
+    water: HighWater,
+    check: Callable[[], None],
+    *,
+    begin: int = 0,
+    end: int | None = None,
+) -> BinaryIO:
     """
-    A blob that is read to be sent; *check* is called before each piece, and may raise.
+    A blob, from *begin* to *end*, that is read to be sent.
 
-    It takes *source* over and closes it.
+    *check* is called before each piece, and may raise. It takes *source* over and closes it.
     """
-    return cast("BinaryIO", _BlobBody(source, water, check))
+    source.seek(begin)
+    return cast("BinaryIO", _BlobBody(source, water, check, end))
 
 
 class _BlobBody(io.RawIOBase):
     """See `blob_body`."""
 
-    def __init__(self, source: BinaryIO, water: HighWater, check: Callable[[], None]) -> None:
+    def __init__(
+        self, source: BinaryIO, water: HighWater, check: Callable[[], None], end: int | None
+    ) -> None:
         super().__init__()
-        self._source, self._water, self._check = source, water, check
+        self._source, self._water, self._check, self._end = source, water, check, end
 
     def readable(self) -> bool:
         """It is."""
@@ -56,6 +66,9 @@ class _BlobBody(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         """Read as files do."""
         self._check()
+        if self._end is not None:
+            left = self._end - self._source.tell()
+            size = left if size < 0 else min(size, left)
         data = self._source.read(size)
         self._water.reach(self._source.tell())
         return data

@@ -209,6 +209,23 @@ class Http:
                 if error.kind not in {"broken", "timeout"} or broken > _MAX_BROKEN_READS:
                     raise
 
+    def wait_as_told(self, answer: Answer, attempt: int) -> None:
+        """
+        Pause before a request that is not sent again by itself is.
+
+        As long as ``Retry-After`` in *answer* says, a minute at most; else longer each time.
+        """
+        from urllib3.exceptions import InvalidHeader  # noqa: PLC0415 (start-up time)
+
+        told = answer.header("retry-after")
+        try:
+            seconds = _retry_class()().parse_retry_after(told) if told else None
+        except InvalidHeader:
+            seconds = None
+        if seconds is None:
+            seconds = self._backoff_seconds * 2 ** (attempt - 1)
+        threading.Event().wait(min(seconds, _MAX_RETRY_AFTER_SECONDS))
+
     def close(self) -> None:
         """Close all connections. Idempotent; a later request would open new ones."""
         with self._lock:

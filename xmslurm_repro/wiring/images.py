@@ -59,6 +59,7 @@ class Connections:
             self.http,
             FileCredentials(configured.auth_files),
             insecure_hosts=configured.insecure_hosts,
+            notes_dir=self._settings.cache_dir / "registry",
         )
 
 
