@@ -13,6 +13,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin
+from xmslurm_repro.snapshot import cache
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 9\n"
 # In parts, so that nobody's scanner takes this file for a leak.
@@ -141,6 +142,45 @@ def test_an_unreadable_folder_can_be_left_out(box: GitBox, monkeypatch):
     snapshot = box.capture(choice=Choice(exclude=("/locked/*", "/locked")))
 
     assert ("locked", "excluded by choice (/locked)") in snapshot.origin.skipped
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        (".gitattributes", "*.bin filter=lfs\n"),
+        (".gitattributes", "\ufeff# x\n[attr]big filter=lfs -text\n*.bin big\n"),
+        (".gitattributes", '"a \\303\\274.bin" filter=lfs\n'),
+        ("d/.gitattributes", "*.bin -filter\n"),
+        (".git/info/attributes", "*.bin\tfilter=lfs diff=lfs\n"),
+        ("../home/.config/git/attributes", "*.bin filter=lfs\n"),
+    ],
+)
+def test_a_pointer_is_found_whichever_file_names_it(box: GitBox, place: str, text: str):
+    box.write("a \xfc.bin", POINTER)
+    first = box.capture(choice=Choice()).origin.notable
+
+    box.write(place, text)
+
+    notable = dict(box.capture(choice=Choice()).origin.notable)
+    says = box.git("check-attr", "-z", "filter", "a \xfc.bin").split(b"\0")[2]
+    assert ((), says == b"lfs") == (first, "a \xfc.bin" in notable)
+
+
+@pytest.mark.parametrize("place", [".git/info/attributes", "../home/.config/git/attributes"])
+def test_attributes_outside_of_the_tree_are_looked_at_again_when_they_change(
+    box: GitBox, place: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cache, "RACY_MARGIN_NS", -3_600_000_000_000)
+    box.write("a.bin", POINTER)
+    first = box.capture(choice=Choice()).origin.notable
+    assert first == box.capture(choice=Choice()).origin.notable
+
+    box.write(place, "*.bin filter=lfs\n")
+    second = box.capture(choice=Choice()).origin.notable
+    (box.root / place).write_text("")
+
+    assert ["a.bin"] == [path for path, _ in second]
+    assert () == first == box.capture(choice=Choice()).origin.notable
 
 
 def test_a_pointer_of_git_lfs_is_told_from_its_content(box: GitBox):

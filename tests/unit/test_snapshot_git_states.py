@@ -242,3 +242,48 @@ def test_rules_that_a_sparse_checkout_leaves_out_hold_all_the_same(box: GitBox):
 
     assert b"d1/kept.log" in found
     assert b"a.log" not in found
+
+
+def test_names_that_some_disks_cannot_tell_apart_are_noted(box: GitBox):
+    for path in (
+        "d/Readme",
+        "d/README",
+        "Dir/a",
+        "dir/b",
+        "e\u0301",
+        "\xe9",
+        "stra\xdfe",
+        "STRASSE",
+    ):
+        box.write(path, path)
+    box.write(b"\xff", "1")
+    box.write(b"\xfe", "2")
+    agrees_with_git(box)
+
+    noted = dict(box.capture().origin.notable)
+
+    pairs = {
+        "d/Readme": "d/README",
+        "Dir": "dir",
+        "e\u0301": "\xe9",
+        "stra\xdfe": "STRASSE",
+    }
+    assert {*pairs, *pairs.values()} == noted.keys()
+    for one, other in pairs.items():
+        assert f"the same name as {other} " in noted[one]
+        assert f"the same name as {one} " in noted[other]
+
+
+def test_a_repository_in_place_of_a_tracked_file_is_captured_though_ignored(box: GitBox):
+    (box.root / "d0/file0").unlink()
+    (box.root / "d0/file0").mkdir()
+    box.git("init", "-q", cwd=box.root / "d0/file0")
+    box.write("d0/file0/a", "1")
+    box.write(".gitignore", "file0\nfile1\n")
+    (box.root / "d1/file1").unlink()
+    box.write("d1/file1/a", "ordinary and ignored")
+
+    paths = box.paths()
+
+    assert b"d0/file0/a" in paths
+    assert b"d1/file1/a" not in paths

@@ -16,6 +16,9 @@ from xmslurm_repro.errors import (
 from xmslurm_repro.model.snapshot import Origin
 from xmslurm_repro.snapshot import StoredTree
 
+# In parts, so that nobody's scanner takes this file for a leak.
+TOKEN = "gh" + "p_" + "a1B2" * 9
+
 
 @pytest.fixture
 def box(tmp_path: Path) -> GitBox:
@@ -153,15 +156,33 @@ def test_remotes_are_recorded_without_credentials(box: GitBox):
         "path": ("/srv/a.git", "/srv/a.git"),
         "ipv6": ("https://u:s3cret@[::1]:8443/a", "https://[::1]:8443/a"),
         "broken": ("https://u:s3cret@[::1/a", "https://…"),
+        "slash": ("https://u:s3cret/s3cret@example.org/a?x=s3cret", "https://example.org/a"),
+        "at": ("https://u:s3cret@s3cret@example.org/a", "https://example.org/a"),
+        "parameter": ("https://example.org/a;token=s3cret", "https://example.org/a"),
+        "fragment": ("https://example.org/a#s3cret", "https://example.org/a"),
+        "scp password": ("git:s3cret@example.org:a/b", "example.org:a/b"),
+        "no scheme": ("//u:s3cret@example.org/a", "//example.org/a"),
+        "one slash": ("https:/u:s3cret@example.org/a", "https:/example.org/a"),
+        "helper": ("hg::https://u:s3cret@example.org/a", "hg::https://example.org/a"),
+        "command": ("ext::curl -u u:s3cret https://example.org", "ext::…"),
+        "in path": (f"https://example.org/{TOKEN}/a.git", "https://example.org/…/a.git"),
+        "short": ("gh:org/a", "https://example.org/org/a"),
+        "odd path": ("./a:b@c/d", "./a:b@c/d"),
     }
+    box.git("config", "url.https://u:s3cret@example.org/.insteadOf", "gh:")
+    box.git("config", "url.https://u:s3cret@elsewhere.org/.insteadOf", "gh")
+    box.git("config", "remote.path.pushurl", "https://u:s3cret@example.org/push")
     for name, (url, _) in urls.items():
         box.git("config", f"remote.{name}.url", url)
+    box.git("config", "--add", "remote.path.url", "https://u:s3cret@example.org/second")
 
     remotes = dict(box.capture().origin.remotes)
 
-    assert {name: kept for name, (_, kept) in urls.items()} == remotes
+    kept = {name: kept for name, (_, kept) in urls.items()}
+    assert {**kept, "path (push)": "https://example.org/push"} == remotes
     for path in box.cache.iterdir():
         assert b"s3cret" not in path.read_bytes()
+        assert TOKEN.encode() not in path.read_bytes()
 
 
 def test_settings_are_read_again_when_their_file_or_an_included_one_changes(box: GitBox):

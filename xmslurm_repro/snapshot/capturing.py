@@ -37,7 +37,7 @@ from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
 from xmslurm_repro.snapshot.nodes import Root, write_nodes
-from xmslurm_repro.snapshot.origin import Basis, basis_of, describe
+from xmslurm_repro.snapshot.origin import Basis, basis_of, describe, with_alike
 from xmslurm_repro.snapshot.paths import shown
 from xmslurm_repro.snapshot.recall import Recall
 from xmslurm_repro.snapshot.repository import Head, find_repository
@@ -149,6 +149,8 @@ class _Capture:
             bases.clear()
             scan.forget_files()
             root = write_nodes(files, batch)
+        if root.alike:
+            origin = with_alike(origin, root.alike)
         places = self._places(cache, files, root)
         cache.save(files, places=places, before_ns=began_ns)
         snapshot = Snapshot(

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.snapshot.cache import Witnesses, load_checked, save_checked, witness
 from xmslurm_repro.snapshot.git_conditions import conditions
+from xmslurm_repro.snapshot.remotes import remotes_of
 from xmslurm_repro.snapshot.repository import Repository
 
 if TYPE_CHECKING:
     from dulwich.config import ConfigFile, StackedConfig
 
-_MAGIC = b"xmslurm-git-settings/1\n"
+_MAGIC = b"xmslurm-git-settings/3\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +33,7 @@ class GitSettings:
 
     Attributes:
         excludes_file: ``core.excludesFile``, or where git looks by default.
+        attributes_file: ``core.attributesFile``, likewise.
         ignore_case: ``core.ignoreCase``.
         file_mode: ``core.fileMode``: whether exec bits in the work tree mean something to git.
         hash_name: ``sha1`` or ``sha256``.
@@ -40,6 +41,7 @@ class GitSettings:
     """
 
     excludes_file: str | None
+    attributes_file: str | None = None
     ignore_case: bool = False
     file_mode: bool = True
     hash_name: str = "sha1"
@@ -49,6 +51,7 @@ class GitSettings:
         """Write it as JSON; the inverse of `from_json`."""
         return {
             "excludes_file": self.excludes_file,
+            "attributes_file": self.attributes_file,
             "ignore_case": self.ignore_case,
             "file_mode": self.file_mode,
             "hash_name": self.hash_name,
@@ -58,9 +61,10 @@ class GitSettings:
     @classmethod
     def from_json(cls, reader: Reader) -> GitSettings:
         """Read what `to_json` wrote."""
-        excludes = reader.maybe("excludes_file")
+        excludes, attributes = reader.maybe("excludes_file"), reader.maybe("attributes_file")
         return cls(
             excludes_file=excludes.text() if excludes else None,
+            attributes_file=attributes.text() if attributes else None,
             ignore_case=reader.field("ignore_case").value is True,
             file_mode=reader.field("file_mode").value is True,
             hash_name=reader.field("hash_name").text(),
@@ -197,19 +201,24 @@ def _load(
 
 
 def _extract(config: StackedConfig, environment: Mapping[str, str]) -> GitSettings:
-    excludes = _text(config, "core", "excludesFile")
-    if excludes is None:
-        default = [os.path.join(folder, "ignore") for folder in _user_folder(environment)]
-        excludes = default[0] if default else None
-    elif excludes.startswith("~"):
-        excludes = _expanded(excludes, environment)
     return GitSettings(
-        excludes_file=excludes,
+        excludes_file=_path(config, "excludesFile", "ignore", environment),
+        attributes_file=_path(config, "attributesFile", "attributes", environment),
         ignore_case=_flag(config, "core", "ignoreCase", default=False),
         file_mode=_flag(config, "core", "fileMode", default=True),
         hash_name=(_text(config, "extensions", "objectFormat") or "sha1").lower(),
-        remotes=tuple(sorted(_remotes(config).items())),
+        remotes=tuple(sorted(remotes_of(config).items())),
     )
+
+
+def _path(
+    config: StackedConfig, name: str, default: str, environment: Mapping[str, str]
+) -> str | None:
+    """The file that ``core.<name>`` names, or *default* in git's folder of the user."""
+    path = _text(config, "core", name)
+    if path is None:
+        return next((os.path.join(folder, default) for folder in _user_folder(environment)), None)
+    return _expanded(path, environment) if path.startswith("~") else path
 
 
 def _expanded(path: str, environment: Mapping[str, str]) -> str:
@@ -235,37 +244,3 @@ def _flag(config: StackedConfig, section: str, name: str, *, default: bool) -> b
     if value is None:
         return default
     return value.lower() not in {"false", "no", "off", "0", ""}
-
-
-def _remotes(config: StackedConfig) -> dict[str, str]:
-    remotes: dict[str, str] = {}
-    for section in config.sections():
-        if len(section) == 2 and section[0].lower() == b"remote":
-            try:
-                url = config.get(section, b"url")
-            except KeyError:
-                continue
-            name = section[1].decode("utf-8", "backslashreplace")
-            remotes[name] = without_credentials(url.decode("utf-8", "backslashreplace"))
-    return remotes
-
-
-def without_credentials(url: str) -> str:
-    """
-    A remote's URL without what must not be recorded: passwords, tokens, queries.
-
-    A user name is kept for SSH, where it is part of the address and no secret; with HTTP it
-    may be a token. ``host:path`` and paths are returned as they are.
-    """
-    if "://" not in url:
-        return url
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        # Such as a bracket without its pair: we cannot tell what is secret in it.
-        return f"{url.partition('://')[0]}://…"
-    login, at, host = parts.netloc.rpartition("@")
-    user = login.partition(":")[0]
-    is_ssh = parts.scheme in {"ssh", "git+ssh", "ssh+git"}
-    kept = f"{user}@{host}" if at and user and is_ssh else host
-    return urlunsplit((parts.scheme, kept, parts.path, "", ""))

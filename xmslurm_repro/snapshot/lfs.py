@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Iterator
 
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.scan import Part
 
 _NAME = b".gitattributes"
+_MACRO = b"[attr]"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_ESCAPE = re.compile(rb"\\([abfnrtv\"\\]|[0-3][0-7]{2})")
+_ESCAPES = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"t": b"\t",
+    b"v": b"\v",
+}
+_LINE = re.compile(rb'\s*(?!#)("(?:[^"\\]|\\.)*"|\S+)\s*(.*)')
 _LARGEST_POINTER_BYTES = 1024
 _FIRST_LINES = (
     b"version https://git-lfs.github.com/spec/v1\n",
@@ -36,27 +51,62 @@ def _rules(root: bytes, part: Part) -> Iterator[tuple[bytes, IgnoreRules]]:
     """Rules that say what is git-lfs's, the nearest first, each with its folder."""
     if part.repository is None:
         return
-    own = os.path.join(part.repository.common_dir, b"info", b"attributes")
-    yield from _parse(_read(own), part.prefix)
+    repository, outer = part.repository, part.settings.attributes_file
+    # From the weakest to the strongest: what defines a macro comes before what uses it.
+    texts: list[tuple[bytes, bytes]] = []
+    if outer:
+        texts.append((part.prefix, _read(os.path.join(repository.root, os.fsencode(outer)))))
     places = [path for path in part.files if path.endswith(_NAME)]
     named = [path for path in places if path.rpartition(b"/")[2] == _NAME]
-    for path in sorted(named, key=lambda path: -path.count(b"/")):
-        yield from _parse(_read(os.path.join(root, path)), path[: -len(_NAME)])
+    texts += [
+        (path[: -len(_NAME)], _read(os.path.join(root, path)))
+        for path in sorted(named, key=lambda path: (path.count(b"/"), path))
+        if stat.S_ISREG(part.files[path].mode)
+    ]
+    own = os.path.join(repository.common_dir, b"info", b"attributes")
+    texts.append((part.prefix, _read(own)))
+    macros: dict[bytes, bool] = {}
+    parsed = [(folder, _parse(text, macros)) for folder, text in texts]
+    yield from ((folder, rules) for folder, rules in reversed(parsed) if rules is not None)
 
 
-def _parse(text: bytes, folder: bytes) -> Iterator[tuple[bytes, IgnoreRules]]:
+def _parse(text: bytes, macros: dict[bytes, bool]) -> IgnoreRules | None:
+    """What a file with attributes gives to git-lfs, and takes from it; *macros* grows."""
     lines: list[bytes] = []
-    for line in text.splitlines():
-        words = line.split()
-        if not words or words[0].startswith((b"#", b"[attr]", b"!")):
+    for line in text.removeprefix(_BYTE_ORDER_MARK).splitlines():
+        found = _LINE.match(line)
+        if found is None:
             continue
-        for word in words[1:]:
-            if word == b"filter=lfs":
-                lines.append(words[0])
-            elif word in {b"-filter", b"!filter"} or word.startswith(b"filter="):
-                lines.append(b"!" + words[0])
-    if lines:
-        yield folder, IgnoreRules(b"\n".join(lines))
+        pattern = _unquoted(found[1])
+        decision = _decision(found[2].split(), macros)
+        if pattern.startswith(_MACRO):
+            if decision is not None:
+                macros[pattern.removeprefix(_MACRO)] = decision
+        elif decision is not None and not pattern.startswith(b"!"):
+            lines.append(pattern if decision else b"!" + pattern)
+    return IgnoreRules(b"\n".join(lines)) if lines else None
+
+
+def _decision(words: list[bytes], macros: dict[bytes, bool]) -> bool | None:
+    decision: bool | None = None
+    for word in words:
+        if word.lstrip(b"-!").partition(b"=")[0] == b"filter":
+            decision = word == b"filter=lfs"
+        elif word in macros:
+            decision = macros[word]
+    return decision
+
+
+def _unquoted(pattern: bytes) -> bytes:
+    """A pattern that may be quoted as C writes strings, for blanks in it."""
+    if not pattern.startswith(b'"'):
+        return pattern
+    return _ESCAPE.sub(_unescaped, pattern[1:-1])
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    code = found[1]
+    return bytes([int(code, 8)]) if code.isdigit() else _ESCAPES.get(code, code)
 
 
 def _is_lfs(rules: list[tuple[bytes, IgnoreRules]], path: bytes) -> bool:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.store import ObjectBatch
@@ -18,12 +19,15 @@ class Root:
 
     Attributes:
         nodes: The digits of the name of every node.
+        alike: Paths in one folder whose names are the same where neither case nor the form of
+            Unicode counts, by each other.
     """
 
     nodes: tuple[str, ...]
     digest: Digest
     file_count: int
     size_bytes: int
+    alike: Mapping[bytes, bytes] = field(default_factory=dict)
 
 
 def write_nodes(files: Mapping[bytes, Known], batch: ObjectBatch) -> Root:
@@ -62,18 +66,45 @@ def _write(
     folders: dict[bytes, dict[bytes, tuple[bytes, int]]], batch: ObjectBatch, file_count: int
 ) -> Root:
     nodes: list[str] = []
+    alike: dict[bytes, bytes] = {}
     # The deepest first: a folder's record needs the digest of its node.
     for folder in sorted(folders, key=lambda path: (-path.count(b"/"), path)):
         if not folder:
             continue
         digest, size = _node(folders[folder], batch)
         nodes.append(digest.hex)
+        alike.update(_alike(folders[folder], folder + b"/"))
         parent, _, name = folder.rpartition(b"/")
         record = b"040000 %s %d %s\0" % (digest.hex.encode(), size, name)
         folders[parent][name] = record, size
     digest, size = _node(folders[b""], batch)
     nodes.append(digest.hex)
-    return Root(nodes=tuple(nodes), digest=digest, file_count=file_count, size_bytes=size)
+    alike.update(_alike(folders[b""], b""))
+    return Root(
+        nodes=tuple(nodes),
+        digest=digest,
+        file_count=file_count,
+        size_bytes=size,
+        alike=alike,
+    )
+
+
+def _alike(names: Collection[bytes], prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Pairs of paths that cannot both be on a disk of macOS or Windows, both ways round."""
+    if len(set(map(bytes.lower, names))) == len(names) and b"".join(names).isascii():
+        return
+    first: dict[str, bytes] = {}
+    for name in sorted(names):
+        other = first.setdefault(_folded(name), name)
+        if other != name:
+            yield prefix + name, prefix + other
+            yield prefix + other, prefix + name
+
+
+def _folded(name: bytes) -> str:
+    from unicodedata import normalize  # noqa: PLC0415 (rare)
+
+    return normalize("NFD", normalize("NFD", os.fsdecode(name)).casefold())
 
 
 def _node(members: dict[bytes, tuple[bytes, int]], batch: ObjectBatch) -> tuple[Digest, int]:

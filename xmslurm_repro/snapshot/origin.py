@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from xmslurm_repro.model.snapshot import Origin
@@ -112,6 +112,16 @@ def describe(
         skipped=_as_text(skipped),
         notable=_as_text(notes),
     )
+
+
+def with_alike(origin: Origin, alike: Mapping[bytes, bytes]) -> Origin:
+    """*origin* that also notes which names are the same to some file systems."""
+    notes = dict(origin.notable)
+    for path, other in alike.items():
+        note = f"the same name as {shown(other)} where case or the form of Unicode does not count"
+        name = shown(path)
+        notes[name] = f"{notes[name]}; {note}" if name in notes else note
+    return replace(origin, notable=tuple(sorted(notes.items())))
 
 
 def _changes(part: Part, basis: Basis, files: Mapping[bytes, Known]) -> dict[bytes, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from xmslurm_repro.snapshot.cache import Stamp, Witnesses, cache_file, index_witness, stamp, witness
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
-from xmslurm_repro.snapshot.index import GITLINK, Index, read_index
+from xmslurm_repro.snapshot.index import GITLINK, Index, IndexEntry, read_index
 from xmslurm_repro.snapshot.repository import (
     Head,
     Repository,
@@ -97,13 +97,15 @@ class GitAccess:
         index_path = os.path.join(repository.git_dir, b"index")
         exclude_path = os.path.join(repository.common_dir, b"info", b"exclude")
         names = head_files(repository)
-        paths = [*(names or ()), os.fsdecode(exclude_path)]
+        attributes_path = os.path.join(repository.common_dir, b"info", b"attributes")
+        paths = [*(names or ()), os.fsdecode(exclude_path), os.fsdecode(attributes_path)]
         before = {path: witness(path) for path in paths}
         before[os.fsdecode(index_path)] = index_witness(os.fsdecode(index_path))
         settings, read = read_settings(repository, self.environment, remembered)
-        if settings.excludes_file:
-            place = os.path.join(os.fsdecode(repository.root), settings.excludes_file)
-            before[place] = witness(place)
+        for outer in (settings.excludes_file, settings.attributes_file):
+            if outer:
+                place = os.path.join(os.fsdecode(repository.root), outer)
+                before[place] = witness(place)
         index = read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20))
         if index.collapsed:
             from xmslurm_repro.snapshot.sparse import expand  # noqa: PLC0415 (rare)
@@ -177,11 +179,8 @@ class _PartScan:
         self, prefix: bytes, entries: list[os.DirEntry[bytes]], chain: Chain, *, is_ignored: bool
     ) -> None:
         cut = self._cut
-        if self._part.index.absent and not is_ignored:
-            chain = self._absent_rules(prefix, entries) + chain
-        for entry in entries:
-            if entry.name == b".gitignore" and not is_ignored:
-                chain = self._own_rules(prefix, entry) + chain
+        if not is_ignored:
+            chain = self._rules_of(prefix, entries) + chain
         for entry in entries:
             name = entry.name
             if name == b".git":
@@ -196,8 +195,7 @@ class _PartScan:
             known = self._tracked.get(path[cut:])
             try:
                 if entry.is_dir(follow_symlinks=False):
-                    is_submodule = known is not None and known.mode == GITLINK
-                    self._subfolder(path, name, chain, is_submodule, is_ignored)
+                    self._subfolder(path, name, chain, is_ignored, known)
                 elif known is not None:
                     self._take(path, entry, is_tracked=True)
                 elif not is_ignored and not _is_ignored(chain, path, name, is_folder=False):
@@ -208,19 +206,22 @@ class _PartScan:
                 self._scan.unreadable[path] = error.strerror or str(error)
 
     def _subfolder(
-        self, path: bytes, name: bytes, chain: Chain, is_submodule: bool, is_ignored: bool
+        self, path: bytes, name: bytes, chain: Chain, is_ignored: bool, known: IndexEntry | None
     ) -> None:
-        if is_submodule:
+        if known is not None and known.mode == GITLINK:
             self._submodule(path, chain)
             return
         is_ignored = is_ignored or _is_ignored(chain, path, name, is_folder=True)
         if path[self._cut :] not in self._part.index.folders:
-            if is_ignored:
+            # A repository in place of a tracked file counts, as a submodule that nobody added.
+            if is_ignored and known is None:
                 return
             repository = repository_at(os.path.join(self._root, path))
             if repository is not None and not self._is_own(repository):
                 nested = self._access.part(repository, path + b"/", is_tracked=False)
                 self._waiting.append(nested)
+                return
+            if is_ignored:
                 return
         self._folders.append((path + b"/", is_ignored, chain))
 
@@ -260,11 +261,16 @@ class _PartScan:
         self._scan.rules.add(path)
         return self._rules(os.path.join(self._root, path), len(prefix))
 
-    def _absent_rules(self, prefix: bytes, entries: list[os.DirEntry[bytes]]) -> Chain:
+    def _rules_of(self, prefix: bytes, entries: list[os.DirEntry[bytes]]) -> Chain:
+        for entry in entries:
+            if entry.name == b".gitignore":
+                return self._own_rules(prefix, entry)
+        return self._absent_rules(prefix) if self._part.index.absent else ()
+
+    def _absent_rules(self, prefix: bytes) -> Chain:
         """Those of an ignore file that only the sparse checkout keeps from being here."""
         part, path = self._part, prefix[self._cut :] + b".gitignore"
-        is_here = any(entry.name == b".gitignore" for entry in entries)
-        if is_here or part.repository is None or path not in part.index.absent:
+        if part.repository is None or path not in part.index.absent:
             return ()
         from xmslurm_repro.snapshot.sparse import absent_rules  # noqa: PLC0415 (rare)
 

@@ -23,6 +23,13 @@ _FORMS = (
 _ANY = re.compile(b"|".join(b"(" + form + b")" for _, form in _FORMS))
 
 
+def without_tokens(text: str, instead: str) -> str:
+    """*text* with *instead* in place of each key or token in it that we know."""
+    return _ANY.sub(instead.encode(), text.encode("utf-8", "surrogateescape")).decode(
+        "utf-8", "surrogateescape"
+    )
+
+
 def secret_inside(place: bytes, size_bytes: int) -> str | None:
     """
     What secret the file *place* holds, such as ``a private key``; ``None`` for none that we know.
