@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.git_box import GitBox
-from xmslurm_repro.snapshot import StoredTree, cache
+from xmslurm_repro.snapshot import StoredTree, witnesses
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def box(tmp_path: Path) -> GitBox:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take files for old enough to be remembered, however new they are."""
-    monkeypatch.setattr(cache, "RACY_MARGIN_NS", -3_600_000_000_000)
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
 
 
 class Reading:

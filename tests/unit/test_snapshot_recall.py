@@ -13,14 +13,14 @@ import pytest
 from tests.support.git_box import GitBox
 from xmslurm_repro.errors import NoRepositoryError, UnbornHeadError
 from xmslurm_repro.model.snapshot import Snapshot
-from xmslurm_repro.snapshot import cache, capturing, recall
+from xmslurm_repro.snapshot import capturing, looking, witnesses
 from xmslurm_repro.store.objects import DiskObjectStore
 
 
 @pytest.fixture(autouse=True)
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take everything for old enough to be remembered, however new it is."""
-    monkeypatch.setattr(cache, "RACY_MARGIN_NS", -3_600_000_000_000)
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
 
 
 @pytest.fixture
@@ -82,8 +82,8 @@ def test_an_unchanged_tree_is_not_looked_through_again(box: GitBox, looks: list[
 def test_two_processes_find_what_one_finds(
     box: GitBox, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(recall, "_ENOUGH_FOR_TWO", 2)
-    monkeypatch.setattr(recall, "_may_fork", lambda: True)
+    monkeypatch.setattr(looking, "_ENOUGH_FOR_TWO", 2)
+    monkeypatch.setattr(looking, "_may_fork", lambda: True)
     first, again = box.capture(), box.capture()
     wait_a_tick(box)
     box.write("untracked/deep/file", "newer")
@@ -260,7 +260,7 @@ def test_a_damaged_memory_is_no_memory(box: GitBox, looks: list[Path]):
 def test_a_tree_as_new_as_its_capture_is_not_remembered(
     box: GitBox, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cache, "RACY_MARGIN_NS", 3_600_000_000_000)
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", 3_600_000_000_000)
     box.capture()
     box.capture()
 

@@ -14,50 +14,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from xmslurm_repro.errors import StoreError
+from xmslurm_repro.snapshot.witnesses import (
+    checked_digits,
+    load_checked,
+    memory_name,
+    settled_before,
+)
 from xmslurm_repro.store.files import Temporary, make_folder, remove_stale
-from xmslurm_repro.store.hashing import blake3_hex
 
 _MAGIC = b"xmslurm-stat-cache/2\n"
 _RECORD = struct.Struct("<qqqQI32s32s")
 _COUNTS = struct.Struct("<QQ")
-_CHECKSUM_BYTES = 20
-SUM = "sum"
-"""What an `index_witness` by checksum begins with."""
 NO_ID = bytes(32)
 """Stands for a git object id that is not known."""
-
-RACY_MARGIN_NS = 2_000_000_000
-"""
-How much older than a capture a file must be for its stamps to prove that it did not change
-since. Two seconds is the coarsest clock of a file system in use (FAT), and makes up for one
-that is behind the clock of the cache's own file system.
-"""
-
-
-Witnesses = dict[str, str | None]
-"""Stamps of git's own files, by path; see `witness`."""
-
-
-def index_witness(path: str) -> str | None:
-    """
-    What tells that git's index *path* still says the same: the checksum at its end.
-
-    Its stamp would not do: ``git status`` and others write the index anew, to the same bytes.
-    Where git was told to leave the checksum out (``index.skipHash``), the stamp has to.
-    """
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - _CHECKSUM_BYTES))
-            end = file.read()
-    except OSError:
-        return None
-    return f"{SUM} {size} {end.hex()}" if any(end) else witness(path)
-
-
-def settled_before(began_ns: int) -> int:
-    """What is older than this cannot change unseen after a capture that began then."""
-    return began_ns - RACY_MARGIN_NS
 
 
 class Stamp(NamedTuple):
@@ -88,16 +57,6 @@ class Known(NamedTuple):
 def stamp(found: os.stat_result) -> Stamp:
     """The stamp of a file."""
     return Stamp(found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_mode)
-
-
-def witness(path: str) -> str | None:
-    """The stamp of a file outside the work tree as text, or ``None`` where none can be seen."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    # As text: JSON numbers end at 2**53.
-    return f"{found.st_mtime_ns} {found.st_ctime_ns} {found.st_size} {found.st_ino}"
 
 
 class StatCache:
@@ -168,21 +127,7 @@ def now_ns(folder: Path) -> int:
 
 def cache_file(folder: Path, root: bytes, kind: str) -> Path:
     """Where in *folder* to remember something about the work tree *root*."""
-    return folder / f"{blake3_hex(root)[:32]}.{kind}"
-
-
-def load_checked(path: Path, magic: bytes) -> bytes | None:
-    """The body of a file that `save_checked` wrote, or ``None`` if there is no whole one."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    begin = len(magic) + 65
-    if not data.startswith(magic) or data[len(magic) : begin - 1] != _digits(
-        memoryview(data)[begin:]
-    ):
-        return None
-    return data[begin:]
+    return folder / memory_name(root, kind)
 
 
 def save_checked(path: Path, magic: bytes, body: bytes | bytearray | None) -> None:
@@ -198,13 +143,9 @@ def save_checked(path: Path, magic: bytes, body: bytes | bytearray | None) -> No
         remove_stale(path.parent)
         file = Temporary(path.parent)
         try:
-            file.write(magic + _digits(memoryview(body)) + b"\n")
+            file.write(magic + checked_digits(body) + b"\n")
             file.write(memoryview(body))
             file.flush()
             file.publish(path)
         finally:
             file.discard()
-
-
-def _digits(body: memoryview) -> bytes:
-    return blake3_hex(body).encode()

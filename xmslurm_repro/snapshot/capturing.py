@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmslurm_repro.errors import (
     ChangingFileError,
@@ -27,7 +28,6 @@ from xmslurm_repro.snapshot.cache import (
     Known,
     Stamp,
     StatCache,
-    Witnesses,
     cache_file,
     now_ns,
     stamp,
@@ -39,9 +39,13 @@ from xmslurm_repro.snapshot.index import Index
 from xmslurm_repro.snapshot.nodes import Root, write_nodes
 from xmslurm_repro.snapshot.origin import Basis, basis_of, describe, with_alike
 from xmslurm_repro.snapshot.paths import shown
-from xmslurm_repro.snapshot.recall import Recall
+from xmslurm_repro.snapshot.recall import Remembering, Seen
 from xmslurm_repro.snapshot.repository import Head, find_repository
 from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
+from xmslurm_repro.snapshot.witnesses import Witnesses
+
+if TYPE_CHECKING:
+    from xmslurm_repro.snapshot.memory import Asked
 
 _ATTEMPTS = 3
 _MANY_PLACES = 1000
@@ -74,7 +78,7 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     allow_no_repository: bool,
     choice: Choice | None,
     progress: Progress | None,
-    recall: Recall,
+    asked: Asked,
 ) -> Snapshot:
     """What `snapshot.capture` promises, by looking at everything."""
     began_ns = now_ns(cache_dir)
@@ -96,8 +100,9 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
             hint="Commit once, or pass `--allow-unborn` to launch without a commit to refer to.",
         )
     rules = Rules(choice) if choice else None
+    remembering = Remembering(root=root, cache_dir=cache_dir, asked=asked)
     capturing = _Capture(root=root, store=store, access=access, rules=rules, progress=progress)
-    return capturing.run(first, recall, began_ns)
+    return capturing.run(first, remembering, began_ns)
 
 
 def first_part(start: Path, access: GitAccess, *, allow_no_repository: bool) -> Part:
@@ -139,7 +144,7 @@ class _Capture:
     # Whether the store still holds all that is known of.
     is_held: bool = False
 
-    def run(self, first: Part, recall: Recall, began_ns: int) -> Snapshot:
+    def run(self, first: Part, remembering: Remembering, began_ns: int) -> Snapshot:
         cache = StatCache(cache_file(self.access.cache_dir, self.root, "stat"))
         self.is_held = self.store.has_places(cache.places)
         with self.store.batch() as batch:
@@ -159,7 +164,7 @@ class _Capture:
             size_bytes=root.size_bytes,
             origin=origin,
         )
-        self._remember(recall, snapshot, scan, files, places, began_ns)
+        self._remember(remembering, snapshot, scan, files, places, began_ns)
         return snapshot
 
     def _places(self, cache: StatCache, files: Mapping[bytes, Known], root: Root) -> frozenset[str]:
@@ -172,7 +177,7 @@ class _Capture:
 
     def _remember(
         self,
-        recall: Recall,
+        remembering: Remembering,
         snapshot: Snapshot,
         scan: Scan,
         files: Mapping[bytes, Known],
@@ -184,15 +189,18 @@ class _Capture:
             if part.witnesses is None or not scan.is_plain:
                 return
             witnesses.update(part.witnesses)
-        seen: dict[bytes, Stamp | Known] = {**scan.folders}
-        for path in scan.rules - files.keys():
-            seen[path] = stamp(os.lstat(os.path.join(self.root, path)))
-        seen.update(files)
-        recall.remember(
+        rules: dict[bytes, Stamp] = {}
+        for path in sorted(scan.rules - files.keys()):
+            try:
+                rules[path] = stamp(os.lstat(os.path.join(self.root, path)))
+            except OSError:
+                # It went away after it was read, so there is nothing that holds for the next time.
+                return
+        remembering.remember(
             snapshot,
+            Seen(folders=scan.folders, rules=rules, files=files),
             repositories=[part.repository for part in scan.parts if part.repository],
             witnesses=witnesses,
-            seen=seen,
             places=places,
             before_ns=began_ns,
         )

@@ -15,7 +15,7 @@ from xmslurm_repro.errors import StoreError, UsageError
 from xmslurm_repro.model.snapshot import EntryKind, TreeEntry
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.snapshot.paths import shown
-from xmslurm_repro.snapshot.restore import restore
+from xmslurm_repro.snapshot.restoring import restore
 from xmslurm_repro.snapshot.tree import StoredTree
 from xmslurm_repro.store.hashing import Blake3Hasher
 

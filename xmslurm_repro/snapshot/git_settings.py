@@ -15,10 +15,11 @@ from typing import IO, TYPE_CHECKING
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.snapshot.cache import Witnesses, load_checked, save_checked, witness
+from xmslurm_repro.snapshot.cache import save_checked
 from xmslurm_repro.snapshot.git_conditions import conditions
 from xmslurm_repro.snapshot.remotes import remotes_of
 from xmslurm_repro.snapshot.repository import Repository
+from xmslurm_repro.snapshot.witnesses import Witnesses, load_checked, witness
 
 if TYPE_CHECKING:
     from dulwich.config import ConfigFile, StackedConfig

@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from xmslurm_repro.errors import FormatError
-from xmslurm_repro.snapshot.cache import load_checked, save_checked
+from xmslurm_repro.snapshot.cache import save_checked
 from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects
 from xmslurm_repro.snapshot.index import Index, IndexEntry
 from xmslurm_repro.snapshot.repository import Repository
+from xmslurm_repro.snapshot.witnesses import load_checked
 
 _ROOT_MAGIC = b"xmslurm-head/1\n"
 _TREE_MAGIC = b"xmslurm-head-tree/1\n"

@@ -14,12 +14,13 @@ from xmslurm_repro.errors import FormatError, NoRepositoryError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.ports.store import ObjectStore
-from xmslurm_repro.snapshot.cache import cache_file, load_checked, save_checked
+from xmslurm_repro.snapshot.cache import cache_file, save_checked
 from xmslurm_repro.snapshot.git_objects import GitTree, IdNamer
 from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects, open_refs
 from xmslurm_repro.snapshot.head_tree import root_tree
 from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
 from xmslurm_repro.snapshot.tree import StoredTree
+from xmslurm_repro.snapshot.witnesses import load_checked
 from xmslurm_repro.store.hashing import blake3_hex
 
 if TYPE_CHECKING:

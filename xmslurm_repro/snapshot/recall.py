@@ -1,238 +1,136 @@
-"""What the last capture saw, so that one of an unchanged tree need only look again.
+"""Remembering what a capture saw, for `snapshot.memory` to recall.
 
-A snapshot follows from the names in every folder that was walked, the bytes of every file that
-was captured, a few files of git's (index, HEAD, configuration, rules) and what was asked for.
-While the stamps of all these are the same, so is the snapshot; then nothing of git's is parsed,
-no folder is listed and no tree is built.
-
-Nothing is remembered of a capture that met something as new as itself: it may change unseen.
+What is as new as the capture itself may change without a sign: it is remembered as something to
+be looked at again.
 """
 
 from __future__ import annotations
 
-import os
-import struct
-import sys
+import marshal
 from array import array
-from collections.abc import Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
-from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from xmslurm_repro.errors import FormatError, NoRepositoryError
-from xmslurm_repro.model.canonical import Json, canonical_json
+from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin, Snapshot
-from xmslurm_repro.snapshot.cache import (
-    SUM,
-    Known,
-    Stamp,
-    Witnesses,
-    cache_file,
-    index_witness,
-    load_checked,
-    save_checked,
-    settled_before,
-    witness,
-)
-from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
+from xmslurm_repro.snapshot.cache import Known, Stamp, cache_file, save_checked
+from xmslurm_repro.snapshot.memory import KIND, LENGTHS, MAGIC, Memory
+from xmslurm_repro.snapshot.repository import Repository
+from xmslurm_repro.snapshot.witnesses import Witnesses, is_settled, settled_before
 
 if TYPE_CHECKING:
-    from xmslurm_repro.ports.store import ObjectStore
+    from xmslurm_repro.snapshot.memory import Asked
 
-_MAGIC = b"xmslurm-recall/1\n"
-_LENGTHS = struct.Struct("<QQ")
-_STAMP = attrgetter("st_mtime_ns", "st_ctime_ns", "st_size", "st_ino", "st_mode")
-_STAMP_BYTES = 40
-_AT_ONCE = 4096
-_ENOUGH_FOR_TWO = 4096
-"""From how many paths on a second process finds its half sooner than it is made."""
+_NEVER = (0, 0, 0, 0, 0)
+_STABLE_FORM = 2
+"""The form of `marshal` that every Python reads."""
 
 
-class Recall:
-    """The memory of one work tree's last capture."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """
+    What a capture saw, by path from the root of the work tree.
 
-    def __init__(self, start: Path, *, cache_dir: Path, asked: Json) -> None:
-        """
-        Find the memory of the work tree that holds *start*.
+    Attributes:
+        folders: Those that were listed, with stamps from before.
+        rules: Ignore files that were read and not captured.
+        files: What was captured.
+    """
 
-        Args:
-            start: A folder.
-            cache_dir: Where it is.
-            asked: Everything else that a capture depends on, such as its options.
-        """
-        try:
-            root = find_repository(start).root
-        except (NoRepositoryError, OSError):
-            root = os.fsencode(start.resolve())
-        self._root = root
-        self._path = cache_file(cache_dir, root, "recall")
-        self._asked = asked
+    folders: Mapping[bytes, Stamp]
+    rules: Mapping[bytes, Stamp]
+    files: Mapping[bytes, Known]
 
-    def snapshot(self, store: ObjectStore) -> Snapshot | None:
-        """The snapshot that a capture would make now, or ``None`` if that cannot be told."""
-        body = load_checked(self._path, _MAGIC)
-        if body is None:
-            return None
-        size, names_size = _LENGTHS.unpack_from(body)
-        begin = _LENGTHS.size + size
-        end = begin + names_size
-        try:
-            header = Reader.of_json(body[_LENGTHS.size : begin], str(self._path))
-            if header.field("asked").value != self._asked or not _is_git_as_it_was(header):
-                return None
-            places: list[str] = header.field("places").value
-            if not store.has_places(places):
-                return None
-            if not _is_same(self._root, body[begin:end], body[end:]):
-                return None
-            return _snapshot(header)
-        except (FormatError, ValueError, OSError):
-            # What wrote it knew another Origin, or the repository cannot be read: whoever looks
-            # at everything says so.
-            return None
+
+def snapshot_of(memory: Memory) -> Snapshot:
+    """
+    The snapshot that is remembered.
+
+    Raises:
+        FormatError: If it was written by somebody who knew another `Origin`.
+    """
+    return Snapshot(
+        root=Digest.parse(memory.root),
+        file_count=memory.file_count,
+        size_bytes=memory.size_bytes,
+        origin=Origin.from_json(Reader.of_json(memory.origin, "a remembered origin")),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembering:
+    """
+    Where to remember a capture.
+
+    Attributes:
+        root: The work tree.
+        cache_dir: The folder.
+        asked: What was asked for.
+    """
+
+    root: bytes
+    cache_dir: Path
+    asked: Asked
 
     def remember(
         self,
         snapshot: Snapshot,
+        seen: Seen,
         *,
         repositories: Iterable[Repository],
         witnesses: Witnesses,
-        seen: Mapping[bytes, Stamp | Known],
         places: Iterable[str],
         before_ns: int,
     ) -> None:
         """
-        Remember *snapshot* and what it follows from, if all that is old enough.
+        Remember *snapshot* and what it follows from, if git's own files are old enough.
 
         Args:
             snapshot: What was captured.
+            seen: What it follows from.
             repositories: Of the work tree and those nested in it.
             witnesses: Of files outside the work tree, from before they were read.
-            seen: Stamps by path from the root: folders, from before they were listed, files and
-                links, and rules that were not captured.
             places: Where the store keeps every object of the snapshot.
             before_ns: What the file system's clock said when the capture began.
         """
         limit = settled_before(before_ns)
-        is_old = all(found[0] < limit and found[1] < limit for found in seen.values())
-        if not is_old or not all(_is_older(text, limit) for text in witnesses.values()):
+        if not all(is_settled(text, limit) for text in witnesses.values()):
             return
-        document: Json = {
-            "asked": self._asked,
-            "repositories": [_fields(repository) for repository in repositories],
-            "witnesses": dict(witnesses),
-            "places": [*sorted(places)],
-            "root": str(snapshot.root),
-            "file_count": snapshot.file_count,
-            "size_bytes": snapshot.size_bytes,
-            "origin": snapshot.origin.to_json(),
-        }
+        all_seen: tuple[Mapping[bytes, Stamp | Known], ...]
+        all_seen = (seen.folders, seen.rules, seen.files)
+        # Of stamps and of what is known of files; both begin alike.
+        found: Iterator[Any] = chain.from_iterable(some.values() for some in all_seen)
+        stamps = chain.from_iterable(
+            one[:5] if one[0] < limit and one[1] < limit else _NEVER for one in found
+        )
         try:
-            header = canonical_json(document)
-            stamps = array("q", chain.from_iterable(found[:5] for found in seen.values()))
+            origin = canonical_json(snapshot.origin.to_json())
+            packed = array("q", stamps)
         except (ValueError, OverflowError):
             # A path of git's that is not UTF-8, or an inode beyond 2**63: look at all each time.
             return
-        names = b"\0".join(seen)
-        body = bytearray(_LENGTHS.pack(len(header), len(names)) + header)
+        header = marshal.dumps(
+            (
+                self.asked,
+                [(found.root, found.git_dir, found.common_dir) for found in repositories],
+                witnesses,
+                sorted(places),
+                str(snapshot.root),
+                snapshot.file_count,
+                snapshot.size_bytes,
+                origin,
+                len(seen.folders),
+                len(seen.rules),
+            ),
+            _STABLE_FORM,
+        )
+        names = b"\0".join(chain(*all_seen))
+        body = bytearray(LENGTHS.pack(len(header), len(names)) + header)
         body += names
-        body += memoryview(stamps).cast("B")
-        save_checked(self._path, _MAGIC, body)
-
-
-def _fields(repository: Repository) -> Json:
-    return [os.fsdecode(repository.root), *_git_folders(repository)]
-
-
-def _git_folders(repository: Repository | None) -> list[Json]:
-    if repository is None:
-        return []
-    return [os.fsdecode(repository.git_dir), os.fsdecode(repository.common_dir)]
-
-
-def _is_older(text: str | None, limit_ns: int) -> bool:
-    if text is None or text.startswith(SUM):
-        return True
-    return all(int(word) < limit_ns for word in text.split(" ")[:2])
-
-
-def _is_git_as_it_was(header: Reader) -> bool:
-    repositories: list[list[str]] = header.field("repositories").value
-    witnesses: dict[str, str | None] = header.field("witnesses").value
-    return all(
-        _git_folders(repository_at(os.fsencode(root))) == folders for root, *folders in repositories
-    ) and all(_witness_like(text, path) == text for path, text in witnesses.items())
-
-
-def _witness_like(text: str | None, path: str) -> str | None:
-    return index_witness(path) if text and text.startswith(SUM) else witness(path)
-
-
-def _snapshot(header: Reader) -> Snapshot:
-    return Snapshot(
-        root=Digest.parse(header.field("root").text()),
-        file_count=int(header.field("file_count").value),
-        size_bytes=int(header.field("size_bytes").value),
-        origin=Origin.from_json(header.field("origin")),
-    )
-
-
-def _is_same(root: bytes, names: bytes, stamps: bytes) -> bool:
-    """Whether the paths *names* below *root* have these *stamps*."""
-    try:
-        folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError:
-        return False
-    try:
-        if len(stamps) < _ENOUGH_FOR_TWO * _STAMP_BYTES or not _may_fork():
-            return _have(folder, names, stamps)
-        return _have_by_two(folder, names, stamps)
-    finally:
-        os.close(folder)
-
-
-def _have(folder: int, names: bytes, stamps: bytes) -> bool:
-    look = partial(os.stat, dir_fd=folder, follow_symlinks=False)
-    paths = names.split(b"\0")
-    try:
-        for begin in range(0, len(paths), _AT_ONCE):
-            end = begin + _AT_ONCE
-            # No Python between one file and the next: it would take as long as the system.
-            now = array("q", chain.from_iterable(map(_STAMP, map(look, paths[begin:end]))))
-            if now.tobytes() != stamps[begin * _STAMP_BYTES : end * _STAMP_BYTES]:
-                return False
-    except (OSError, OverflowError):
-        return False
-    return True
-
-
-def _have_by_two(folder: int, names: bytes, stamps: bytes) -> bool:
-    """Like `_have`, with a forked process for the second half."""
-    middle = names.find(b"\0", len(names) // 2)
-    cut = (names.count(b"\0", 0, middle) + 1) * _STAMP_BYTES
-    child = os.fork()
-    if child == 0:
-        status = 2
-        try:
-            status = 0 if _have(folder, names[middle + 1 :], stamps[cut:]) else 1
-        finally:
-            # Nothing of the parent's may run here: no handler, no flush.
-            os._exit(status)
-    is_same = _have(folder, names[:middle], stamps[:cut])
-    try:
-        _, status = os.waitpid(child, 0)
-    except ChildProcessError:
-        # Somebody in this process waits for every child.
-        return False
-    return is_same and status == 0
-
-
-def _may_fork() -> bool:
-    # A fork of a process with threads may deadlock, and Python warns of it since 3.12.
-    threading = sys.modules.get("threading")
-    is_alone = threading is None or threading.active_count() == 1
-    return sys.platform == "linux" and is_alone and len(os.sched_getaffinity(0)) > 1
+        body += memoryview(packed).cast("B")
+        save_checked(cache_file(self.cache_dir, self.root, KIND), MAGIC, body)

@@ -1,4 +1,4 @@
-"""Where a git repository is, and what its HEAD names. Reads a few small files, imports nothing.
+"""Where a git repository is, and what its HEAD names. Reads a few small files.
 
 By gitrepository-layout(5). What is rare (reftable, a HEAD that is a link) goes to the library.
 """
@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xmslurm_repro.errors import FormatError, NoRepositoryError
+from xmslurm_repro.snapshot.git_folders import (
+    folders_at,
+    is_git_dir,
+    may_be_elsewhere,
+    read_small,
+)
 
 _MAX_SYMBOLIC_REFS = 5
 _BRANCHES = "refs/heads/"
@@ -62,7 +68,7 @@ def find_repository(start: Path) -> Repository:
         found = repository_at(place)
         if found is not None:
             return _placed(found)
-        if _is_git_dir(place, place):
+        if is_git_dir(place, place):
             raise NoRepositoryError(
                 f"{candidate} is a repository's own folder, not a work tree",
                 hint="Go to the folder that your files are in; a bare repository has none.",
@@ -75,36 +81,15 @@ def find_repository(start: Path) -> Repository:
 
 def repository_at(root: bytes) -> Repository | None:
     """The repository whose work tree's root is *root*, or ``None`` if it is no such root."""
-    dot_git = os.path.join(root, b".git")
-    if os.path.isdir(dot_git):
-        git_dir = dot_git
-    else:
-        content = _read(dot_git)
-        if content is None or not content.startswith(b"gitdir: "):
-            return None
-        git_dir = os.path.normpath(os.path.join(root, content[8:].rstrip(b"\r\n")))
-    common = _read(os.path.join(git_dir, b"commondir"))
-    common_dir = git_dir
-    if common is not None:
-        common_dir = os.path.normpath(os.path.join(git_dir, common.rstrip(b"\r\n")))
-    if not _is_git_dir(git_dir, common_dir):
+    found = folders_at(root)
+    if found is None:
         return None
-    return Repository(root=root, git_dir=git_dir, common_dir=common_dir)
-
-
-def _is_git_dir(git_dir: bytes, common_dir: bytes) -> bool:
-    return (
-        os.path.lexists(os.path.join(git_dir, b"HEAD"))
-        and os.path.isdir(os.path.join(common_dir, b"objects"))
-        and os.path.isdir(os.path.join(common_dir, b"refs"))
-    )
+    return Repository(root=found[0], git_dir=found[1], common_dir=found[2])
 
 
 def _placed(found: Repository) -> Repository:
     """The repository with its work tree, which is nearly always where it was found."""
-    config = _read(os.path.join(found.common_dir, b"config")) or b""
-    lowered = config.lower().replace(b"bare = false", b"")
-    if b"worktree" not in lowered and b"bare" not in lowered:
+    if not may_be_elsewhere(found.common_dir):
         return found
     from xmslurm_repro.snapshot.work_tree import placed  # noqa: PLC0415 (costs 25 ms)
 
@@ -124,7 +109,7 @@ def read_head(repository: Repository) -> Head:
     )
     if is_unusual:
         return _ask_library(repository)
-    content = (_read(path) or b"").strip()
+    content = (read_small(path) or b"").strip()
     if not content.startswith(b"ref:"):
         return Head(branch=None, commit=_commit_id(content, path))
     ref = content[4:].strip()
@@ -137,17 +122,17 @@ def head_files(repository: Repository) -> list[str] | None:
     if os.path.islink(path) or os.path.isdir(os.path.join(repository.common_dir, b"reftable")):
         return None
     paths = [path, os.path.join(repository.common_dir, b"packed-refs")]
-    content = _read(path)
+    content = read_small(path)
     while content is not None and content.startswith(b"ref:") and len(paths) < 8:
         paths.append(os.path.join(repository.common_dir, content[4:].strip()))
-        content = _read(paths[-1])
+        content = read_small(paths[-1])
     return [os.fsdecode(path) for path in paths]
 
 
 def _resolve(repository: Repository, ref: bytes) -> str | None:
     for _ in range(_MAX_SYMBOLIC_REFS):
         path = os.path.join(repository.common_dir, ref)
-        content = _read(path)
+        content = read_small(path)
         if content is None:
             return _packed(repository, ref)
         content = content.strip()
@@ -160,7 +145,7 @@ def _resolve(repository: Repository, ref: bytes) -> str | None:
 def _packed(repository: Repository, ref: bytes) -> str | None:
     path = os.path.join(repository.common_dir, b"packed-refs")
     ending = b" " + ref
-    for line in (_read(path) or b"").splitlines():
+    for line in (read_small(path) or b"").splitlines():
         if line.endswith(ending) and not line.startswith((b"#", b"^")):
             return _commit_id(line[: -len(ending)], path)
     return None
@@ -186,11 +171,3 @@ def _ask_library(repository: Repository) -> Head:
     chain, commit = open_refs(repository).follow(b"HEAD")  # type: ignore[arg-type]
     branch = _branch(chain[-1]) if len(chain) > 1 else None
     return Head(branch=branch, commit=commit.decode("ascii") if commit else None)
-
-
-def _read(path: bytes) -> bytes | None:
-    try:
-        with open(path, "rb") as file:
-            return file.read()
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from xmslurm_repro.snapshot.cache import Stamp, Witnesses, cache_file, index_witness, stamp, witness
+from xmslurm_repro.snapshot.cache import Stamp, cache_file, stamp
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.index import GITLINK, Index, IndexEntry, read_index
@@ -23,6 +23,7 @@ from xmslurm_repro.snapshot.repository import (
     read_head,
     repository_at,
 )
+from xmslurm_repro.snapshot.witnesses import Witnesses, index_witness, witness
 
 _ID_BYTES = {"sha1": 20, "sha256": 32}
 

@@ -7,6 +7,16 @@ from typing import Protocol
 import blake3
 
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.store.blake3_names import blake3_hex
+
+__all__ = [
+    "Blake3Hasher",
+    "Hasher",
+    "Sha256Hasher",
+    "blake3_digest",
+    "blake3_hex",
+    "sha256_digest",
+]
 
 
 class Hasher(Protocol):
@@ -29,11 +39,6 @@ class Hasher(Protocol):
 def blake3_digest(data: bytes | memoryview) -> Digest:
     """Name *data* by its BLAKE3, as ``b3sum`` does."""
     return Digest.blake3(blake3.blake3(data).hexdigest())
-
-
-def blake3_hex(data: bytes | memoryview) -> str:
-    """The 64 digits of the BLAKE3 of *data*, for loops where a `Digest` each would cost."""
-    return blake3.blake3(data).hexdigest()
 
 
 def sha256_digest(data: bytes | memoryview) -> Digest:

@@ -4,33 +4,42 @@ Capture a work tree once, as a process of its own.
     python capture.py WORK_TREE HOME ROOT_FILE
 
 The snapshot's name goes to ROOT_FILE; the last line printed is the seconds of each step.
+It first asks whether anything has changed at all, with as little of us as that takes, as the
+command line does.
 """
 
+import os
 import sys
 import time
 
 begin = time.perf_counter()
 
-import json  # noqa: E402 (what is imported is part of what is measured)
-from pathlib import Path  # noqa: E402
-
-from xmslurm_repro.snapshot import capture  # noqa: E402
-from xmslurm_repro.store.objects import DiskObjectStore  # noqa: E402
+from xmslurm_repro.snapshot.memory import asked_for, unchanged  # noqa: E402 (is measured, too)
 
 
-def main(work_tree: Path, home: Path, root_file: Path) -> None:
+def main(work_tree: str, home: str, root_file: str) -> None:
     imported = time.perf_counter()
-    snapshot = capture(
-        work_tree,
-        store=DiskObjectStore(home / "objects"),
-        cache_dir=home / "cache" / "snapshots",
-        allow_unborn=False,
-        allow_no_repository=False,
-    )
-    captured = time.perf_counter()
-    root_file.write_text(f"{snapshot.root} {snapshot.file_count} {snapshot.size_bytes}\n")
-    print(json.dumps({"import": imported - begin, "capture": captured - imported}))
+    asked = asked_for(os.environ, allow_unborn=False, allow_no_repository=False)
+    objects, caches = f"{home}/objects", f"{home}/cache/snapshots"
+    snapshot = unchanged(work_tree, objects=objects, cache_dir=caches, asked=asked)
+    if snapshot is None:
+        snapshot, imported = captured(work_tree, objects, caches)
+    done = time.perf_counter()
+    with open(root_file, "w") as file:
+        file.write(f"{snapshot.root} {snapshot.file_count} {snapshot.size_bytes}\n")
+    print(f'{{"import": {imported - begin}, "capture": {done - imported}}}')
+
+
+def captured(work_tree, objects, caches):
+    from pathlib import Path
+
+    from xmslurm_repro.snapshot import capture
+    from xmslurm_repro.store.objects import DiskObjectStore
+
+    imported = time.perf_counter()
+    store = DiskObjectStore(Path(objects))
+    return capture(Path(work_tree), store=store, cache_dir=Path(caches)), imported
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(*sys.argv[1:])

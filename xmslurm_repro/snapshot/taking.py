@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from xmslurm_repro import __version__
-from xmslurm_repro.snapshot.recall import Recall
+from xmslurm_repro.errors import FormatError, ReproError
+from xmslurm_repro.snapshot.looking import find_changed
+from xmslurm_repro.snapshot.memory import asked_for, recall, work_tree_of
+from xmslurm_repro.snapshot.recall import snapshot_of
 
 if TYPE_CHECKING:
     # Every import here is waited for at every launch.
-    from xmslurm_repro.model.canonical import Json
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from xmslurm_repro.model.choice import Choice
     from xmslurm_repro.model.snapshot import Snapshot
     from xmslurm_repro.ports.progress import Progress
     from xmslurm_repro.ports.store import ObjectStore
-
-_OF_GIT = (
-    "HOME",
-    "XDG_CONFIG_HOME",
-    "GIT_CONFIG_GLOBAL",
-    "GIT_CONFIG_SYSTEM",
-    "GIT_CONFIG_NOSYSTEM",
-)
-"""The variables that `git_settings` reads."""
 
 
 def capture(
@@ -74,17 +68,22 @@ def capture(
     if environment is None:
         # git is steered by these, and we promise to capture what git would list.
         environment = os.environ  # noqa: TID251 (the one place; callers may give another)
-    asked: Json = [
-        __version__,
-        allow_unborn,
-        allow_no_repository,
-        choice.to_json() if choice else None,
-        *(environment.get(name) for name in _OF_GIT),
-    ]
-    recall = Recall(start, cache_dir=cache_dir, asked=asked)
-    known = recall.snapshot(store)
-    if known is not None:
-        return known
+    asked = asked_for(
+        environment,
+        allow_unborn=allow_unborn,
+        allow_no_repository=allow_no_repository,
+        choice=choice.to_json() if choice else None,
+    )
+    root = work_tree_of(start) or _unusual_root(start)
+    memory = recall(root, cache_dir=cache_dir, asked=asked)
+    if (
+        memory is not None
+        and root is not None
+        and store.has_places(memory.places)
+        and find_changed(root, memory.names, memory.stamps) == []
+    ):
+        with suppress(FormatError):
+            return snapshot_of(memory)
     from xmslurm_repro.snapshot.capturing import capture_anew  # noqa: PLC0415 (costs 30 ms)
 
     return capture_anew(
@@ -96,5 +95,13 @@ def capture(
         allow_no_repository=allow_no_repository,
         choice=choice,
         progress=progress,
-        recall=recall,
+        asked=asked,
     )
+
+
+def _unusual_root(start: Path) -> bytes | None:
+    from xmslurm_repro.snapshot.repository import find_repository  # noqa: PLC0415 (rare)
+
+    with suppress(ReproError, OSError):
+        return find_repository(start).root
+    return None
