@@ -138,10 +138,16 @@ def test_groups_include_each_other_and_extras_name_extras_of_their_project():
         asked([], ["x"])
 
 
-@pytest.mark.parametrize("name", ["environment.yml", "conda-lock.yml", "pixi.lock"])
-def test_conda_files_that_nobody_locked_are_refused_with_a_command(resolve, name):
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("environment.yml", "conda-lock lock --file environment.yml --lockfile conda-lock.yml"),
+        ("pixi.toml", "pixi lock --manifest-path pixi.toml"),
+    ],
+)
+def test_conda_files_that_nobody_locked_are_refused_with_a_command(resolve, name, command):
     with pytest.raises(LockMissingError, match=f"{name} asks for conda packages") as caught:
         resolve({name: "dependencies: [numpy]\n", "main.py": ""})
 
-    assert "uv add" in caught.value.hint
+    assert command in caught.value.hint
     assert resolve({name: "", "requirements.txt": ""}).artifacts == ()

@@ -7,7 +7,6 @@ import datetime as dt
 import importlib
 import inspect
 import signal
-from pathlib import Path
 
 import pytest
 from xmanager import xm
@@ -125,13 +124,6 @@ MODULE = xm.ModuleName("train")
     ("ask", "problem"),
     [
         (lambda: xm_slurm.docker_container(executor_spec=SPEC), "Dockerfile"),
-        (lambda: xm_slurm.mamba_container(executor_spec=SPEC, entrypoint=MODULE), "conda"),
-        (
-            lambda: xm_slurm.conda_container(
-                executor_spec=SPEC, entrypoint=MODULE, environment=Path("env.yml")
-            ),
-            "env.yml",
-        ),
         (
             lambda: xm_slurm.uv_container(executor_spec=SPEC, entrypoint=MODULE, labels={"a": "b"}),
             "uv_container gives images no labels: a",

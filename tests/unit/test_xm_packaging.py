@@ -11,10 +11,17 @@ import pytest
 from xmanager import xm
 
 from tests.support.world import make_prepared, make_snapshot, make_world
-from xmslurm_repro.errors import NotSupportedError, UsageError
+from xmslurm_repro.errors import LockMissingError, NotSupportedError, UsageError
 from xmslurm_repro.model.image import MEDIA_TYPE_CONFIG, Descriptor
 from xmslurm_repro.model.lock import Target
-from xmslurm_repro.xm import Slurm, docker_image, python_container, uv_container
+from xmslurm_repro.xm import (
+    Slurm,
+    conda_container,
+    docker_image,
+    mamba_container,
+    python_container,
+    uv_container,
+)
 from xmslurm_repro.xm.executables import Dockerfile
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.packaging import package
@@ -75,6 +82,9 @@ class Workshop:
     def fetch(self, artifacts, *, progress):
         pass
 
+    def remarks(self, recipe):
+        return ()
+
     def build(self, recipe, base, tree, progress):
         self.said.append(("build", base.reference, recipe.snapshot is not None, tree is not None))
         return replace(self.image, recipe=recipe)
@@ -117,6 +127,31 @@ def test_a_project_is_captured_and_built_and_keeps_its_arguments(workshop, proje
     assert ("My_Project", ("python", "-m", "train")) == (executable.name, executable.entrypoint)
     assert ({"lr": 1}, {"A": "x"}) == (executable.args.to_dict(), executable.env_vars)
     assert "/xm/code" == executable.prepared.plan.workdir
+
+
+@pytest.mark.parametrize("lock", ["conda-lock.yml", "pixi.lock"])
+def test_a_conda_environment_is_taken_from_the_lock_beside_it(workshop, project, lock):
+    (project / "envs").mkdir()
+    for name in ("environment.yml", lock):
+        (project / "envs" / name).write_text("")
+    spec = conda_container(
+        executor_spec=Slurm.Spec(),
+        entrypoint=xm.ModuleName("train"),
+        context=project,
+        environment=project / "envs" / "environment.yml",
+    )
+    package(workshop.tools, [spec])
+
+    assert ("lock", f"envs/{lock}") in workshop.said
+
+
+def test_a_conda_environment_without_a_lock_is_refused_with_the_command(project):
+    with pytest.raises(LockMissingError) as caught:
+        mamba_container(
+            executor_spec=Slurm.Spec(), entrypoint=xm.ModuleName("train"), context=project
+        )
+    command = "conda-lock lock --file environment.yml --lockfile conda-lock.yml"
+    assert command in caught.value.hint
 
 
 def test_a_batch_keeps_its_order_and_does_nothing_twice(workshop, project):

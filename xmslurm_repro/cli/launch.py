@@ -242,15 +242,10 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     if origin.changed:
         of += f" + {plural(len(origin.changed), 'changed path')}"
     size = f"{plural(snapshot.file_count, 'file')}, {say_bytes(snapshot.size_bytes)}"
-    packages = (
-        f"{plural(len(plan.lock.artifacts), 'wheel')} from {plan.lock.path}"
-        if plan.lock
-        else "none: the project declares no dependencies"
-    )
     print_fields(
         [
             ("snapshot", f"{snapshot.root.short}  {size} ({of})"),
-            ("packages", packages),
+            ("packages", _say_packages(plan)),
             ("base", f"{plan.base.reference}  {plan.base.manifest.digest}"),
         ]
     )
@@ -258,6 +253,16 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
         click.echo(f"  left out: {path} ({reason})")
     for path, note in origin.notable:
         click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {path}: {note}", err=True)
+
+
+def _say_packages(plan: Plan) -> str:
+    if plan.lock is None:
+        return "none: the project declares no dependencies"
+    conda = sum(artifact.is_conda for artifact in plan.lock.artifacts)
+    wheels = len(plan.lock.artifacts) - conda
+    said = [plural(conda, "conda package")] if conda else []
+    said += [plural(wheels, "wheel")] if wheels or not conda else []
+    return f"{' and '.join(said)} from {plan.lock.path}"
 
 
 def _print_launched(launched: Launched) -> None:
@@ -268,6 +273,8 @@ def _print_launched(launched: Launched) -> None:
             ("manifest", str(launched.manifest)),
         ]
     )
+    for remark in launched.remarks:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {remark}", err=True)
     number = click.style(str(launched.experiment_id), bold=True)
     if len(launched.receipts) == 1:
         click.echo(f"Experiment {number} is job {receipt.job_id} on {receipt.cluster}.")

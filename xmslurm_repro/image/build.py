@@ -7,10 +7,12 @@ from pathlib import Path
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.image.cache import LayerCache
 from xmslurm_repro.image.code import code_layers
+from xmslurm_repro.image.conda import CondaLayers
 from xmslurm_repro.image.documents import image_config, image_manifest, merged_env, oci_layer
 from xmslurm_repro.image.packages import PackageLayers
 from xmslurm_repro.image.projects import project_layers
 from xmslurm_repro.model.image import (
+    CONDA_LAYOUT,
     LAYOUTS,
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_MANIFEST,
@@ -21,7 +23,7 @@ from xmslurm_repro.model.image import (
     Recipe,
 )
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.ports.progress import Progress
+from xmslurm_repro.ports.progress import Progress, SilentProgress
 from xmslurm_repro.ports.store import BlobStore, Tree
 
 _DEPTH_LIMIT = 125
@@ -63,10 +65,13 @@ class Builder:
         """
         _check(recipe, base, tree)
         base_layers = tuple(_as_oci(layer) for layer in base.layers)
+        conda = CondaLayers(self._blobs, self._cache, progress)
+        below = len(base_layers)
+        ours = conda.build(recipe.artifacts, recipe.target, below, layout=recipe.layout)
+        wheels = [one for one in recipe.artifacts if not one.is_conda]
         packages = PackageLayers(self._blobs, self._cache, progress)
-        ours = packages.build(
-            recipe.artifacts, recipe.target, len(base_layers), layout=recipe.layout
-        )
+        below += len(ours)
+        ours += packages.build(wheels, recipe.target, below, layout=recipe.layout)
         ours += project_layers(recipe.projects, recipe.target, self._blobs, self._cache)
         if tree is not None:
             ours += code_layers(tree, self._blobs, self._cache, progress, layout=recipe.layout)
@@ -76,7 +81,8 @@ class Builder:
                 f"the image would have {len(layers)} layers; engines take {_DEPTH_LIMIT}",
                 hint=f"Use a base image with fewer layers than {len(base_layers)}.",
             )
-        env = merged_env(base.env, has_python=recipe.target is not None)
+        is_conda = recipe.conda_layout is not None
+        env = merged_env(base.env, has_python=recipe.target is not None, is_conda=is_conda)
         old = Reader.of_json(self._blobs.get(base.config.digest), f"config of {base.reference}")
         config = self._put(
             MEDIA_TYPE_CONFIG, image_config(old, env, base_layers, ours, layout=recipe.layout)
@@ -91,6 +97,11 @@ class Builder:
             env=env,
             recipe=recipe,
         )
+
+    def remarks(self, recipe: Recipe) -> tuple[str, ...]:
+        """What the packages of *recipe*, all in the store, bring that takes no effect."""
+        conda = CondaLayers(self._blobs, self._cache, SilentProgress())
+        return conda.remarks(recipe.artifacts, recipe.target)
 
     def _put(self, media_type: str, data: bytes) -> Descriptor:
         digest = self._blobs.put(data)
@@ -112,6 +123,8 @@ def _check(recipe: Recipe, base: BaseImage, tree: Tree | None) -> None:
     if recipe.layout not in LAYOUTS:
         known = " and ".join(map(str, LAYOUTS))
         problems.append(f"it is of layout {recipe.layout}; this version writes {known}")
+    if recipe.conda_layout not in {None, CONDA_LAYOUT}:
+        problems.append(f"it is of conda layout {recipe.conda_layout}, not {CONDA_LAYOUT}")
     if recipe.base != base.manifest.digest:
         problems.append(f"its base is {recipe.base}, not {base.manifest.digest}")
     if (tree.root if tree else None) != recipe.snapshot:

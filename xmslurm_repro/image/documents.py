@@ -34,13 +34,17 @@ _DOCKER_LAYERS = {
 }
 
 
-def merged_env(base: Sequence[tuple[str, str]], *, has_python: bool) -> tuple[tuple[str, str], ...]:
-    """The base's environment with our ``PATH`` and ``VIRTUAL_ENV`` where there is a Python."""
-    if not has_python:
+def merged_env(
+    base: Sequence[tuple[str, str]], *, has_python: bool, is_conda: bool = False
+) -> tuple[tuple[str, str], ...]:
+    """The base's environment with our ``PATH`` and ``VIRTUAL_ENV`` where there is a Python; a
+    conda environment has ``CONDA_PREFIX`` in place of that.
+    """
+    if not has_python and not is_conda:
         return tuple(base)
     env = dict(base)
     env["PATH"] = f"{VENV_DIR}/bin:{env.get('PATH') or _DEFAULT_PATH}"
-    env["VIRTUAL_ENV"] = VENV_DIR
+    env["CONDA_PREFIX" if is_conda else "VIRTUAL_ENV"] = VENV_DIR
     return tuple(env.items())
 
 

@@ -11,7 +11,7 @@ from io import BytesIO
 from xmslurm_repro.image.layer import TreeWriter
 from xmslurm_repro.image.record import sha256_line
 from xmslurm_repro.image.wheel import VENV, PlannedFile
-from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
+from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR, VENV_DIR
 from xmslurm_repro.model.lock import Target
 
 PTH_NAME = "__xmslurm_code__.pth"
@@ -49,7 +49,14 @@ def write_skeleton(writer: TreeWriter, target: Target | None, *, isolated: bool)
         writer.file(path.encode(), len(content), False, BytesIO(content))
 
 
+def _has_own_python(target: Target) -> bool:
+    """Whether the packages bring their Python, as those of conda do."""
+    return target.python_executable.startswith(f"{VENV_DIR}/")
+
+
 def _links(target: Target) -> tuple[tuple[str, str], ...]:
+    if _has_own_python(target):
+        return ()
     return (
         (f"{VENV}/bin/python", target.python_executable),
         (f"{VENV}/bin/python3", "python"),
@@ -58,6 +65,10 @@ def _links(target: Target) -> tuple[tuple[str, str], ...]:
 
 
 def _files(target: Target, isolated: bool) -> dict[str, bytes]:
+    site = f"{VENV}/lib/python{target.python_minor}/site-packages"
+    pth = {f"{site}/{PTH_NAME}": f"{CODE_DIR}/src\n{CODE_DIR}\n".encode()}
+    if _has_own_python(target):
+        return pth
     home = target.python_executable.rpartition("/")[0]
     config = (
         f"home = {home}\n"
@@ -65,8 +76,4 @@ def _files(target: Target, isolated: bool) -> dict[str, bytes]:
         f"version = {target.python}\n"
         f"executable = {target.python_executable}\n"
     )
-    site = f"{VENV}/lib/python{target.python_minor}/site-packages"
-    return {
-        f"{VENV}/pyvenv.cfg": config.encode(),
-        f"{site}/{PTH_NAME}": f"{CODE_DIR}/src\n{CODE_DIR}\n".encode(),
-    }
+    return {f"{VENV}/pyvenv.cfg": config.encode(), **pth}

@@ -70,11 +70,14 @@ def _to_json(selection: Selection) -> dict[str, Json]:
             for pinned in selection.files
         ],
         "directories": [[name, path] for name, path in selection.directories],
+        "python": selection.python,
     }
 
 
 def _from_json(reader: Reader) -> Selection:
+    python = reader.maybe("python")
     return Selection(
+        python=python.text() if python else None,
         files=tuple(_file_from_json(item) for item in reader.field("files").items()),
         directories=tuple(
             (name, path)
@@ -91,6 +94,7 @@ def _file_from_json(reader: Reader) -> PinnedFile:
         version=bare.version,
         filename=bare.filename,
         sha256=bare.sha256,
+        channel=bare.channel,
         url=url.text() if url else None,
         size_bytes=size.integer() if size else None,
     )

@@ -36,7 +36,7 @@ def fetch_artifacts(
     progress: Progress | None = None,
 ) -> None:
     """
-    Make sure that *blobs* holds every wheel.
+    Make sure that *blobs* holds every wheel and conda package.
 
     What is there is not fetched. Else it is looked for, in this order: in *wheelhouses* by its
     file name, in the snapshot that named it, at the lock's URL, on *index_urls* by its hash, and
@@ -129,6 +129,8 @@ class _Sources:
             yield "the snapshot", partial(_copy, partial(self.store.open, inside))
         elif artifact.url is not None and inside is None:
             yield public_url(artifact.url), partial(self._download, artifact.url)
+        if artifact.is_conda:
+            return  # an index of PyPI's kind has none
         for index in self.index_urls:
             yield public_url(index), partial(self._download_from_index, index, artifact)
         if self.locate is not None:

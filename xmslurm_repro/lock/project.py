@@ -17,12 +17,13 @@ from xmslurm_repro.errors import FormatError, UsageError
 from xmslurm_repro.ports.store import Tree
 
 PYLOCK, UV_LOCK, REQUIREMENTS = "pylock.toml", "uv.lock", "requirements.txt"
-KINDS = (PYLOCK, UV_LOCK, REQUIREMENTS)
+CONDA_LOCK, PIXI_LOCK = "conda-lock.yml", "pixi.lock"
+KINDS = (PYLOCK, UV_LOCK, CONDA_LOCK, PIXI_LOCK, REQUIREMENTS)
 """The locks that we read, in the order in which we look for them in one folder."""
 
 
 _PROJECT_FILES = ("pyproject.toml", "setup.cfg", "setup.py", "requirements.in", "Pipfile")
-_CONDA_FILES = ("environment.yml", "environment.yaml", "conda-lock.yml", "pixi.lock", "pixi.toml")
+_CONDA_FILES = ("environment.yml", "environment.yaml", "pixi.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +126,7 @@ def _speaking(tree: Tree, paths: Sequence[str]) -> str:
 
 
 def find_conda(tree: Tree, folder: str) -> str | None:
-    """The nearest file that asks for conda packages, which we do not read."""
+    """The nearest file that asks for conda packages and pins none."""
     paths = (join(place, name) for place in folders_up(folder) for name in _CONDA_FILES)
     return next((path for path in paths if tree.find(path)), None)
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib.metadata
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import Path
 
 from xmslurm_repro.errors import LockMissingError, UsageError
 from xmslurm_repro.lock import from_requirements, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
+from xmslurm_repro.lock.choose import demand_no_lock_needed, named_lock
+from xmslurm_repro.lock.from_conda import select_conda, with_python
 from xmslurm_repro.lock.installed import installed_projects, is_package
 from xmslurm_repro.lock.project import (
+    CONDA_LOCK,
     DEFAULT_CHOICE,
+    PIXI_LOCK,
     PYLOCK,
     REQUIREMENTS,
     UV_LOCK,
     Choice,
     LockFile,
-    declared_dependencies,
-    find_conda,
     find_lock,
     find_project,
-    folders_up,
     inside,
     is_folder,
     join,
@@ -78,14 +80,13 @@ def resolve_lock(
         FormatError: If the lock cannot be read.
         FetchError: If an index that must be asked cannot be.
     """
-    file = _named_lock(tree, folder, lock_path) if lock_path else find_lock(tree, folder)
+    file = named_lock(tree, folder, lock_path) if lock_path else find_lock(tree, folder)
     if file is None:
         if choice != DEFAULT_CHOICE:
             raise UsageError(
                 f"there is no lock that {choice} could be taken from", hint="Run `uv lock`."
             )
-        _demand_no_dependencies(tree, find_project(tree, folder))
-        _demand_no_conda(tree, folder)
+        demand_no_lock_needed(tree, folder)
         return None
     if file.kind == UV_LOCK:
         file = from_uv.demand_member(tree, file)
@@ -94,6 +95,7 @@ def resolve_lock(
         raise LockMissingError(f"{file.path} is a link in the snapshot, not a file")
     selection = _select(tree, file, target, choice, SelectionCache(cache_dir / "locks"))
     check_covered(tree, file, selection, target, choice)
+    own_python = selection.python and with_python(target, selection.python)
     return Lock(
         digest=store.put(data),
         path=file.path,
@@ -103,6 +105,7 @@ def resolve_lock(
         extras=choice.extras,
         groups=choice.groups,
         projects=installed_projects(tree, _installed_folders(tree, file, selection)),
+        target=own_python or None,
     )
 
 
@@ -119,78 +122,13 @@ def projects_without_lock(tree: Tree, folder: str) -> tuple[Project, ...]:
     return installed_projects(tree, (parent(project),))
 
 
-def _named_lock(tree: Tree, folder: str, lock_path: str) -> LockFile:
-    """The lock that was asked for. Whether it covers the nearest project is not our question."""
-    path = inside("", lock_path)
-    if path is None or tree.find(path) is None:
-        raise LockMissingError(
-            f"the snapshot has no lock {lock_path}",
-            hint="Check the path, and that git does not ignore the file: what it ignores is not "
-            "captured.",
-        )
-    kind = _kind_of(path)
-    is_below = parent(path) in folders_up(folder)
-    project = find_project(tree, folder, top=parent(path)) if is_below else None
-    return LockFile(path=path, kind=kind, project=project if kind == UV_LOCK else None)
-
-
-def _kind_of(path: str) -> str:
-    name = PurePosixPath(path).name
-    if name == PYLOCK or (name.startswith("pylock.") and name.endswith(".toml")):
-        return PYLOCK
-    if name == UV_LOCK:
-        return UV_LOCK
-    if name.endswith((".txt", ".lock", ".in")) and name not in {"poetry.lock", "pdm.lock"}:
-        return REQUIREMENTS
-    raise UsageError(
-        f"{path} is no kind of lock that we read",
-        hint="Use a pylock.toml, a uv.lock, or a requirements file with hashes.",
-    )
-
-
-def _demand_no_dependencies(tree: Tree, project: str | None) -> None:
-    declared = declared_dependencies(tree, project) if project else ()
-    if project and declared:
-        raise LockMissingError(
-            f"{project} declares dependencies, and there is no lock for them",
-            hint=_remedy(tree, project),
-            details=(f"declared: {', '.join(declared)}",),
-        )
-
-
-def _demand_no_conda(tree: Tree, folder: str) -> None:
-    path = find_conda(tree, folder)
-    if path is not None:
-        raise LockMissingError(
-            f"{path} asks for conda packages, and there is no lock that we read",
-            hint="Lock what PyPI has of them with `uv init --bare && uv add NAME…`; what only "
-            "conda has belongs into the base image. If all of it is there already, say so by an "
-            "empty requirements.txt.",
-        )
-
-
-def _remedy(tree: Tree, project: str) -> str:
-    place = parent(project)
-    if tree.find(join(place, "poetry.lock")):
-        return "Run `poetry export --output requirements.txt` and launch again."
-    if tree.find(join(place, "pdm.lock")):
-        return "Run `pdm export --format pylock --output pylock.toml` and launch again."
-    if tree.find(join(place, "Pipfile.lock")):
-        return "Run `pipenv requirements --hash > requirements.txt` and launch again."
-    if project.endswith("pyproject.toml"):
-        return "Run `uv lock` and launch again."
-    locked = join(place, "requirements.txt")
-    return f"Run `uv pip compile {project} --generate-hashes --output-file {locked}`."
-
-
 def _select(
     tree: Tree, file: LockFile, target: Target, choice: Choice, cache: SelectionCache
 ) -> Selection:
-    if file.kind == PYLOCK:
-        inputs: list[Json] = []
-    elif file.kind == UV_LOCK:
+    inputs: list[Json] = []
+    if file.kind == UV_LOCK:
         inputs = from_uv.inputs(tree, file)
-    else:
+    elif file.kind == REQUIREMENTS:
         inputs = from_requirements.inputs(tree, file)
     entry = tree.find(file.path)
     key: dict[str, Json] = {
@@ -220,6 +158,8 @@ def _select_afresh(tree: Tree, file: LockFile, target: Target, choice: Choice) -
     if file.kind == UV_LOCK:
         lock = read_pylock(from_uv.export(tree, file, choice), file.path)
         return select(lock, target, file.path)
+    if file.kind in {CONDA_LOCK, PIXI_LOCK}:
+        return select_conda(read_text(tree, file.path), file.path, file.kind, target, choice)
     if choice != DEFAULT_CHOICE:
         raise UsageError(
             f"{file.path} knows no extras and no groups, but {choice} was asked for",
@@ -243,16 +183,7 @@ def _artifacts(
             found = f"its wheel {pinned.path} is not in the snapshot"
             absent.append(Unusable(name=one.name, version=one.version, found=found))
             continue
-        artifacts.append(
-            Artifact(
-                name=one.name,
-                version=one.version,
-                filename=one.filename,
-                sha256=one.sha256,
-                url=str(digest),
-                size_bytes=one.size_bytes,
-            )
-        )
+        artifacts.append(replace(one, url=str(digest)))
     if absent:
         raise no_wheel_error(absent, target, lock_path, hint=_ABSENT_HINT)
     return tuple(sorted(artifacts, key=lambda artifact: artifact.name))

@@ -56,10 +56,12 @@ class Selection:
         files: The wheels, sorted by name.
         directories: Name and path, from the lock's folder, of each package that is a folder of
             sources; sorted by name.
+        python: Full version of the Python that is among the files; ``None`` if none is.
     """
 
     files: tuple[PinnedFile, ...] = ()
     directories: tuple[tuple[str, str], ...] = ()
+    python: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,9 @@ from packaging.version import InvalidVersion, Version
 
 from xmslurm_repro.errors import LockMissingError
 from xmslurm_repro.lock.project import (
+    CONDA_LOCK,
     DEFAULT_CHOICE,
+    PIXI_LOCK,
     UV_LOCK,
     Choice,
     LockFile,
@@ -42,8 +44,8 @@ def check_covered(
             project no longer allows.
     """
     path = file.project
-    if path is None or tree.find(path) is None:
-        return
+    if path is None or tree.find(path) is None or file.kind in {CONDA_LOCK, PIXI_LOCK}:
+        return  # conda's names are not those of PyPI
     wanted = standard_dependencies(tree, path, choice)
     wrong = tuple(_uncovered(wanted, selection, target, overridden=_overridden(tree, file)))
     if wrong:

@@ -24,6 +24,9 @@ LAYOUT = 2
 LAYOUTS = (1, 2)
 """Those that are still written, for recipes that ask for them: what was launched is replayed."""
 
+CONDA_LAYOUT = 1
+"""The version of how conda packages are laid out, likewise."""
+
 VENV_DIR = "/xm/venv"
 CODE_DIR = "/xm/code"
 OUTPUTS_DIR = "/xm/outputs"
@@ -144,10 +147,11 @@ class Recipe:
         base: SHA-256 of the base's image manifest.
         base_reference: What the user called the base when it was resolved. For people.
         target: The platform that the packages were chosen for; ``None`` when there are none.
-        artifacts: The wheels, sorted by name.
+        artifacts: The wheels and conda packages, sorted by name.
         snapshot: Root of the code; ``None`` for an image without code of ours.
         projects: Local projects that are shown as installed, sorted by name. Written only where
             there are any: recipes from before there was such a thing keep their bytes.
+        conda_layout: `CONDA_LAYOUT` at the time, where there are conda packages; likewise.
     """
 
     layout: int
@@ -157,6 +161,7 @@ class Recipe:
     artifacts: tuple[Artifact, ...]
     snapshot: Digest | None
     projects: tuple[Project, ...] = ()
+    conda_layout: int | None = None
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -170,13 +175,15 @@ class Recipe:
         }
         if self.projects:
             document["projects"] = [project.to_json() for project in self.projects]
+        if self.conda_layout is not None:
+            document["conda_layout"] = self.conda_layout
         return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Recipe:
         """Read what `to_json` wrote."""
         target, snapshot = reader.maybe("target"), reader.maybe("snapshot")
-        projects = reader.maybe("projects")
+        projects, conda_layout = reader.maybe("projects"), reader.maybe("conda_layout")
         return cls(
             layout=reader.field("layout").integer(),
             base=reader.field("base").digest(),
@@ -185,6 +192,7 @@ class Recipe:
             artifacts=tuple(Artifact.from_json(item) for item in reader.field("artifacts").items()),
             snapshot=snapshot.digest() if snapshot else None,
             projects=tuple(map(Project.from_json, projects.items())) if projects else (),
+            conda_layout=conda_layout.integer() if conda_layout else None,
         )
 
 

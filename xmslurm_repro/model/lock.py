@@ -80,13 +80,16 @@ class Target:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """
-    One wheel that a lock pins.
+    One wheel or conda package that a lock pins.
 
     Attributes:
-        name: Normalised project name.
+        name: Normalised project name; a conda package's own name.
         version: Its version, as the lock says it.
-        filename: The wheel's file name.
+        filename: The file's name.
         sha256: Of the file.
+        channel: The folder that a conda package is published in, such as
+            ``https://conda.anaconda.org/conda-forge/linux-64``; ``None`` for a wheel. Part of what
+            it is, because an environment's own record of its packages tells it.
         url: Where the lock says it is, or ``None``. No part of what it is, as `to_json` has it.
         size_bytes: Of the file, where the lock says so; the same.
     """
@@ -95,26 +98,39 @@ class Artifact:
     version: str
     filename: str
     sha256: Digest
+    channel: str | None = None
     url: str | None = field(default=None, compare=False)
     size_bytes: int | None = field(default=None, compare=False)
 
+    @property
+    def is_conda(self) -> bool:
+        """Whether it is a conda package and no wheel."""
+        return self.channel is not None
+
     def to_json(self) -> dict[str, Json]:
-        """Write what identifies it; where it is to be had is no part of that."""
-        return {
+        """Write what identifies it; where a wheel is to be had is no part of that."""
+        document: dict[str, Json] = {
             "name": self.name,
             "version": self.version,
             "filename": self.filename,
             "sha256": str(self.sha256),
         }
+        if self.channel is not None:
+            document["channel"] = self.channel
+        return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Artifact:
         """Read what `to_json` wrote."""
+        channel, filename = reader.maybe("channel"), reader.field("filename").text()
+        folder = channel.text() if channel else None
         return cls(
             name=reader.field("name").text(),
             version=reader.field("version").text(),
-            filename=reader.field("filename").text(),
+            filename=filename,
             sha256=reader.field("sha256").digest(),
+            channel=folder,
+            url=f"{folder}/{filename}" if folder else None,
         )
 
 
@@ -126,7 +142,8 @@ class Lock:
     Attributes:
         digest: BLAKE3 of the file's bytes; the object is in the store.
         path: Its path from the snapshot's root.
-        kind: ``uv.lock``, ``pylock.toml`` or ``requirements.txt``.
+        kind: ``uv.lock``, ``pylock.toml``, ``requirements.txt``, ``conda-lock.yml`` or
+            ``pixi.lock``.
         artifacts: What it pins for the target, sorted by name.
         sources: Folders of the snapshot that hold importable code of local packages which the
             lock names (workspace members, path dependencies), such as ``packages/a/src``; without
@@ -134,6 +151,8 @@ class Lock:
         extras: Optional dependencies that were asked for beside the default ones. Sorted.
         groups: Dependency groups that were asked for beside the default ones. Sorted.
         projects: Local projects that it installs. Not written here: an image's recipe has them.
+        target: What its packages run on where that is not the base's Python but one that the
+            lock itself brings; the same.
     """
 
     digest: Digest
@@ -144,6 +163,7 @@ class Lock:
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     projects: tuple[Project, ...] = field(default=(), compare=False)
+    target: Target | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""

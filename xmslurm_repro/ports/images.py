@@ -230,6 +230,10 @@ class ImageBuilder(Protocol):
         """
         ...
 
+    def remarks(self, recipe: Recipe) -> tuple[str, ...]:
+        """What the packages of *recipe*, all in the store, bring that takes no effect."""
+        ...
+
 
 class Publisher(Protocol):
     """Puts images into registries."""

@@ -72,6 +72,7 @@ class Launched:
     plan: Plan
     image: Image
     receipts: tuple[Receipt, ...]
+    remarks: tuple[str, ...] = ()
 
 
 def make_job(
@@ -210,4 +211,5 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
         plan=plan,
         image=prepared.image,
         receipts=receipts,
+        remarks=prepared.remarks,
     )

@@ -136,7 +136,13 @@ class _Finding:
         for layer in image.layers:
             self._blob(layer.blob.digest, f"{what}: layer {layer.title}", experiment_id)
         for artifact in image.recipe.artifacts:
-            self._blob(artifact.sha256, f"wheel {artifact.filename}", experiment_id)
+            self._blob(
+                artifact.sha256,
+                f"package {artifact.filename}"
+                if artifact.is_conda
+                else f"wheel {artifact.filename}",
+                experiment_id,
+            )
         base = f"base image {image.recipe.base_reference}"
         self.document(image.recipe.base, base, experiment_id)
 

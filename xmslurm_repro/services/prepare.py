@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from xmslurm_repro.errors import ImageError, NoBaseImageError, NoRepositoryError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
-from xmslurm_repro.model.image import CODE_DIR, LAYOUT, BaseImage, Image, Recipe
+from xmslurm_repro.model.image import CODE_DIR, CONDA_LAYOUT, LAYOUT, BaseImage, Image, Recipe
 from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.store import Tree
@@ -71,10 +71,18 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """A plan and the image that was built from it."""
+    """
+    A plan and the image that was built from it.
+
+    Attributes:
+        plan: What was planned.
+        image: What came of it.
+        remarks: What its packages bring that takes no effect, for people.
+    """
 
     plan: Plan
     image: Image
+    remarks: tuple[str, ...] = ()
 
 
 def take_snapshot(tools: Tools, request: CodeRequest) -> Snapshot:
@@ -118,14 +126,16 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     base = tools.bases.resolve(reference, progress=tools.progress)
     tree = tools.snapshots.tree(snapshot.root)
     lock = _resolve_lock(tools, request, tree, folder, base)
+    artifacts = lock.artifacts if lock else ()
     recipe = Recipe(
         layout=LAYOUT,
         base=base.manifest.digest,
         base_reference=base.reference,
-        target=base.target,
-        artifacts=lock.artifacts if lock else (),
+        target=(lock.target if lock else None) or base.target,
+        artifacts=artifacts,
         snapshot=snapshot.root,
         projects=tools.locks.projects(tree, folder, lock),
+        conda_layout=CONDA_LAYOUT if any(one.is_conda for one in artifacts) else None,
     )
     origin = tools.store.put(canonical_json(snapshot.origin.to_json()))
     for key in (recipe, origin):
@@ -188,5 +198,7 @@ def build_image(tools: Tools, plan: Plan) -> Prepared:
     tools.locks.fetch(plan.recipe.artifacts, progress=tools.progress)
     tree = tools.snapshots.tree(plan.snapshot.root)
     return Prepared(
-        plan=plan, image=tools.builder.build(plan.recipe, plan.base, tree, tools.progress)
+        plan=plan,
+        image=tools.builder.build(plan.recipe, plan.base, tree, tools.progress),
+        remarks=tools.builder.remarks(plan.recipe),
     )

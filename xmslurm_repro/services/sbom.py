@@ -1,7 +1,7 @@
 """What is inside an image, as a bill of materials: CycloneDX 1.6, JSON.
 
 A function of the image's recipe and of its base alone: no time, no serial number, no tool.
-Package URLs: purl-spec, the types ``pypi``, ``deb``, ``apk`` and ``generic``.
+Package URLs: purl-spec, the types ``pypi``, ``conda``, ``deb``, ``apk`` and ``generic``.
 """
 
 from __future__ import annotations
@@ -47,14 +47,17 @@ def selected_image(tools: Tools, selection: Selection) -> Image:
 
 def bill_of_materials(tools: Tools, image: Image) -> dict[str, Json]:
     """
-    List what *image* holds: wheels, the base and its packages, local projects, the snapshot.
+    List what *image* holds: wheels and conda packages, the base and its packages, local projects,
+    the snapshot.
 
     Raises:
         NoBaseImageError: If the base is not in the store any more.
     """
     base = tools.bases.resolve(str(image.recipe.base), progress=tools.progress)
     contents = tools.bases.contents(base, progress=tools.progress)
-    system = list(_system(contents, image.recipe.target))
+    # The Python of a conda environment is among our packages.
+    target = image.recipe.target if image.recipe.conda_layout is None else None
+    system = list(_system(contents, target))
     ours = list(_ours(image))
     base_ref = f"base@{image.recipe.base}"
     subject = f"image@{image.manifest.digest}"
@@ -130,7 +133,7 @@ def _ours(image: Image) -> Iterator[_Component]:
     recipe = image.recipe
     for artifact in recipe.artifacts:
         yield {
-            **_library(artifact.name, artifact.version, _wheel_purl(artifact)),
+            **_library(artifact.name, artifact.version, _artifact_purl(artifact)),
             "hashes": [{"alg": "SHA-256", "content": artifact.sha256.hex}],
         }
     for project in recipe.projects:
@@ -150,9 +153,26 @@ def _ours(image: Image) -> Iterator[_Component]:
         }
 
 
-def _wheel_purl(artifact: Artifact) -> str:
+def _artifact_purl(artifact: Artifact) -> str:
+    if artifact.channel is not None:
+        return _conda_purl(artifact, artifact.channel)
     stem = f"pkg:pypi/{_quoted(artifact.name)}@{_quoted(artifact.version)}"
     return f"{stem}?file_name={_quoted(artifact.filename)}"
+
+
+def _conda_purl(artifact: Artifact, channel: str) -> str:
+    # purl-spec, the type conda: build, channel, subdir and type are its qualifiers.
+    address, _, subdir = channel.rpartition("/")
+    kind = "conda" if artifact.filename.endswith(".conda") else "tar.bz2"
+    stem = artifact.filename.removesuffix(f".{kind}")
+    said = (
+        ("build", stem.rpartition("-")[2]),
+        ("channel", address.rpartition("/")[2]),
+        ("subdir", subdir),
+        ("type", kind),
+    )
+    qualifiers = "&".join(f"{name}={_quoted(value)}" for name, value in said)
+    return f"pkg:conda/{_quoted(artifact.name)}@{_quoted(artifact.version)}?{qualifiers}"
 
 
 def _library(name: str, version: str, purl: str) -> _Component:

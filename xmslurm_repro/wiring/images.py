@@ -327,6 +327,14 @@ class LazyBuilder:
 
         return Builder(self.blobs, self.cache_dir).build(recipe, base, tree, progress)
 
+    def remarks(self, recipe: Recipe) -> tuple[str, ...]:
+        """See `ImageBuilder`."""
+        if recipe.conda_layout is None:
+            return ()
+        from xmslurm_repro.image.build import Builder
+
+        return Builder(self.blobs, self.cache_dir).remarks(recipe)
+
 
 class LazyPublisher:
     """A `Publisher` whose client is imported when it is first asked."""

@@ -9,12 +9,14 @@ from typing import Any, Literal, NoReturn
 
 from xmanager import xm
 
-from xmslurm_repro.errors import NotSupportedError
+from xmslurm_repro.errors import LockMissingError, NotSupportedError
 from xmslurm_repro.xm.executables import DockerImage, PythonProject
 from xmslurm_repro.xm.executors import SlurmSpec
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.job_blocks import entrypoint_words
 from xmslurm_repro.xm.scripts import find_project_root
+
+_CONDA_LOCKS = ("conda-lock.yml", "pixi.lock")
 
 
 def docker_image(
@@ -205,20 +207,65 @@ def mamba_container(  # noqa: PLR0913 (the reference's signature)
     env_vars: Mapping[str, Any] | None = None,
 ) -> xm.Packageable:
     """
-    Refuse: an ``environment.yml`` names no exact packages.
+    A Python project in a conda environment, as a lock pins it.
+
+    Args:
+        executor_spec: ``Slurm.Spec()``.
+        entrypoint: A module, or words that follow ``python``.
+        context: The project's folder; found from the launch script where not given.
+        environment: The ``environment.yml``, which a ``conda-lock.yml`` or ``pixi.lock`` must lie
+            beside, or such a lock itself; ``environment.yml`` in the folder where not given.
+        base_image: As for `uv_container`.
+        cache_from: Without effect, as for `uv_container`.
+        labels: Must be empty.
+        ssh: Must be empty.
+        args: Arguments of every job.
+        env_vars: Variables of every job.
 
     Raises:
-        NotSupportedError: Always, with what to do in its place.
+        ArgumentError: If the file is outside the folder.
+        LockMissingError: If there is no lock, with the command that makes one.
+        NotSupportedError: If labels or SSH are asked for.
     """
-    del executor_spec, entrypoint, context, base_image, cache_from, labels, ssh, args, env_vars
-    raise NotSupportedError(
-        f"conda environments cannot be packaged: {environment or 'environment.yml'}",
-        hint="Put the environment into an image, pinned, and use it as base_image of a "
-        "uv_container, or as docker_image; or lock the packages with uv.",
+    del cache_from
+    _refuse_build_options("mamba_container", labels, ssh)
+    folder = _folder(context)
+    lock = _conda_lock((environment or folder / "environment.yml").resolve(), folder)
+    return xm.Packageable(
+        executable_spec=PythonProject(
+            context=folder,
+            entrypoint=entrypoint_words(entrypoint),
+            lock=lock.relative_to(folder).as_posix(),
+            base_image=_base_image(base_image),
+        ),
+        executor_spec=executor_spec,
+        args=xm.SequentialArgs.from_collection(args),
+        env_vars=dict(env_vars or {}),
     )
 
 
 conda_container = mamba_container
+
+
+def _conda_lock(environment: Path, folder: Path) -> Path:
+    """The lock that *environment* is, or that lies beside it."""
+    if not environment.is_relative_to(folder):
+        raise ArgumentError(f"the environment {environment} is not in the context {folder}")
+    if environment.name.endswith(_CONDA_LOCKS):
+        _demand(environment)
+        return environment
+    beside = [environment.with_name(name) for name in _CONDA_LOCKS]
+    found = [lock for lock in beside if lock.is_file()]
+    if not found:
+        shown = environment.relative_to(folder)
+        lock = shown.with_name(_CONDA_LOCKS[0])
+        raise LockMissingError(
+            f"{environment} names no exact packages, and no lock lies beside it",
+            hint=f"Run `conda-lock lock --file {shown} --lockfile {lock}` in {folder} and keep "
+            "what it writes in the project.",
+            details=[f"looked for: {', '.join(map(str, beside))}"],
+        )
+    return found[0]
 
 
 def _refuse_build_options(
