@@ -6,7 +6,6 @@ import asyncio
 import datetime as dt
 import importlib
 import inspect
-import signal
 
 import pytest
 from xmanager import xm
@@ -138,10 +137,6 @@ MODULE = xm.ModuleName("train")
         (lambda: asyncio.run(execution.launch(job=None)), "without an experiment"),
         (config.infiniband_mounts, "InfiniBand"),
         (lambda: Console().print_json("{}"), "has no print_json"),
-        (lambda: xm_slurm.Slurm(timeout_signal=signal.SIGUSR2), "SIGUSR2"),
-        (lambda: xm_slurm.Slurm(requeue_on_exit_code=42), "requeue_on_exit_code=42"),
-        (lambda: xm_slurm.Slurm(requeue_on_timeout=True), "requeue_on_timeout=True"),
-        (lambda: xm_slurm.Slurm(requeue_max_attempts=5), "requeue_max_attempts=5"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name_with_a_way_out(ask, problem: str):
@@ -267,7 +262,7 @@ def test_a_grace_period_counts_days_and_reaches_the_command():
         time=dt.timedelta(days=3), timeout_signal_grace_period=dt.timedelta(minutes=15)
     )
 
-    assert "B:TERM@900" == dict(three_days.submit_options())["signal"]
+    assert "900" == dict(three_days.submit_options())["timeout-grace"]
     assert dt.timedelta(days=2, hours=23, minutes=45) == three_days.requeue_timeout
     assert 258300 == three_days.requeue_timeout.total_seconds()
     assert "signal" not in dict(xm_slurm.Slurm().submit_options())

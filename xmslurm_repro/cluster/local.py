@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.scheduler import Answer, JobStatus
 from xmslurm_repro.cluster.states import parse_states
 from xmslurm_repro.errors import SubmitRefusedError
@@ -27,8 +28,9 @@ class LocalScheduler:
     def directives(self, submission: Submission, *, folder: str) -> tuple[str, ...]:
         """Comments that the supervisor reads. There are no options here to give."""
         del folder
-        if submission.options:
-            names = ", ".join(sorted(name for name, _ in submission.options))
+        _, options = read_restarts(submission.options)
+        if options:
+            names = ", ".join(sorted(name for name, _ in options))
             raise SubmitRefusedError(
                 f"there is no scheduler on this machine that would know the options: {names}",
                 hint="Leave them out, or choose a cluster that has Slurm.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX
 from xmslurm_repro.errors import SubmitRefusedError
 from xmslurm_repro.model.work import Resources
@@ -54,7 +55,8 @@ def sbatch_directives(submission: Submission, folder: str) -> tuple[str, ...]:
     Raises:
         SubmitRefusedError: If an option is ours to set, or cannot be said.
     """
-    taken = sorted({name for name, _ in submission.options} & OURS)
+    restarts, options = read_restarts(submission.options)
+    taken = sorted({name for name, _ in options} & OURS)
     if taken:
         raise SubmitRefusedError(
             f"options that the launcher sets itself were given: {', '.join(taken)}",
@@ -71,11 +73,18 @@ def sbatch_directives(submission: Submission, folder: str) -> tuple[str, ...]:
     if count > 1:
         limit = submission.max_parallel_tasks
         lines.append(directive("array", f"0-{count - 1}" + (f"%{limit}" if limit else "")))
-    given = {name for name, _ in submission.options}
-    if "requeue" not in given:
+    given = {name for name, _ in options}
+    if restarts.most == 0:
+        options, given = tuple(o for o in options if o[0] != "requeue"), given - {"requeue"}
+    if restarts.is_asked_for and restarts.most != 0 and "requeue" not in given:
+        lines.append(directive("requeue"))
+    elif not {"requeue", "no-requeue"} & given:
         lines.append(directive("no-requeue"))
+    if restarts.grace_seconds is not None and "signal" not in given:
+        # To the batch shell, which hands the chosen signal on: the command is no step of its own.
+        lines.append(directive("signal", f"B:USR2@{restarts.grace_seconds}"))
     lines += (directive(name, value) for name, value in _resource_options(submission.resources))
-    lines += (directive(name, value) for name, value in submission.options)
+    lines += (directive(name, value) for name, value in options)
     return tuple(lines)
 
 

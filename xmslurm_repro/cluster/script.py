@@ -8,13 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from xmslurm_repro.cluster.program import compose
+from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
 from xmslurm_repro.cluster.words import assign_array
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.ports.cluster import Submission
 
-JOB_FILES = ("job", "job-end", "job-task", "job-trees", "job-node", "job-run")
+JOB_FILES = ("job", "job-end", "job-task", "job-trees", "job-node", "job-run", "job-again")
 """The bash files that a job is made of."""
 
 _DECOMPRESSORS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "tar": "cat"}
@@ -76,6 +77,7 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
         surroundings: What the site wants done around it.
         settings: Further variables for the runtime's bash file.
     """
+    restarts, _ = read_restarts(submission.options)
     image = submission.image
     code = tuple(layer for layer in image.layers if layer.kind is LayerKind.CODE)
     root = tuple(layer for layer in image.layers if layer.kind is not LayerKind.CODE)
@@ -101,6 +103,7 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
         ("xm_grace_seconds", str(grace_seconds)),
         ("xm_network", submission.network.value),
         ("xm_gpus", str(submission.resources.gpus)),
+        *restarts.values(),
         *settings,
     )
     return "".join(

@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 from xmanager import xm
 
-from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.model.work import Network
 from xmslurm_repro.xm.accelerators import ResourceType
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
@@ -52,14 +51,16 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         bind_flag: ``--gres-flags``.
         kill_on_invalid_dependencies: Whether a job whose dependency can never come true is
             cancelled.
-        timeout_signal: Must be ``SIGTERM``: the command gets no other.
+        timeout_signal: What the command is sent before the time limit.
         timeout_signal_grace_period: How long before its time limit the job is ended, so that the
             command may save what it has; ``None`` for the time that Slurm gives at the limit
-            (slurm.conf(5), ``KillWait``).
-        requeue: Whether Slurm may start the job again when a node fails or it is preempted.
-        requeue_on_exit_code: Must be ``None``: a command that fails has failed.
-        requeue_on_timeout: Must be false: a job that reaches its limit has ended.
-        requeue_max_attempts: 0 is the same as no requeue; ``None`` leaves it to Slurm.
+            (slurm.conf(5), ``KillWait``), or two minutes where it is requeued or gets another
+            signal than ``SIGTERM``.
+        requeue: Whether the job may be started again at all: when a node fails, when it is
+            preempted, and as the next two say.
+        requeue_on_exit_code: An exit code of the command after which it is started again.
+        requeue_on_timeout: Whether it is started again when its time limit is near.
+        requeue_max_attempts: How many times in all; 0 is the same as no requeue.
         options: Any further options of ``sbatch`` by their long names without dashes; ``True``
             is a flag. They win over the rest.
     """
@@ -192,11 +193,8 @@ class Slurm(xm.Executor):  # type: ignore[misc]
             raise ArgumentTypeError(
                 f"timeout_signal_grace_period must be a timedelta, not {grace!r}"
             )
-        if self.timeout_signal is not signal.SIGTERM:
-            raise NotSupportedError(
-                f"jobs cannot be sent {self.timeout_signal.name} before their time limit",
-                hint="Leave timeout_signal out and let the program save its state on SIGTERM.",
-            )
+        if self.timeout_signal in {signal.SIGKILL, signal.SIGSTOP}:
+            raise ArgumentError(f"no program can catch {self.timeout_signal.name}")
         # sbatch(1), ``--signal``: from 0 to 65535 seconds.
         if grace is not None and not 0 < grace.total_seconds() <= 65535:
             raise ArgumentError(
@@ -213,17 +211,8 @@ class Slurm(xm.Executor):  # type: ignore[misc]
             raise ArgumentTypeError(f"requeue_on_exit_code must be a whole number, not {code!r}")
         if code == 0:
             raise ArgumentError("requeue_on_exit_code must not be 0, which means success")
-        for name, asked in (
-            ("requeue_on_exit_code", code is not None),
-            ("requeue_on_timeout", self.requeue_on_timeout),
-            ("requeue_max_attempts", self.requeue_max_attempts not in {None, 0}),
-        ):
-            if asked and self.is_requeued:
-                raise NotSupportedError(
-                    f"{name}={getattr(self, name)!r}: only Slurm itself starts jobs again, when a "
-                    "node fails or a job is preempted, and as often as that happens",
-                    hint=f"Leave {name} out, and add the unit again where it failed.",
-                )
+        if code is not None and not 0 < code < 256:
+            raise ArgumentError(f"requeue_on_exit_code must be from 1 to 255, not {code}")
 
     @property
     def is_requeued(self) -> bool:
@@ -267,10 +256,7 @@ class Slurm(xm.Executor):  # type: ignore[misc]
         if scheduler == "slurm":
             said["requeue" if self.is_requeued else "no-requeue"] = ""
         said.update(self._binding())
-        if self.timeout_signal_grace_period is not None:
-            seconds = math.ceil(self.timeout_signal_grace_period.total_seconds())
-            # To the batch shell, which hands it on: the command is no step of its own.
-            said["signal"] = f"B:TERM@{seconds}"
+        said.update(self._restarts())
         if "dependency" in self.options:
             said["kill-on-invalid-dep"] = "yes" if self.kill_on_invalid_dependencies else "no"
         for name, value in self.options.items():
@@ -278,6 +264,22 @@ class Slurm(xm.Executor):  # type: ignore[misc]
             if value is not False:
                 said[name] = "" if value is True else str(value)
         return tuple(sorted(said.items()))
+
+    def _restarts(self) -> Mapping[str, str]:
+        said = {}
+        grace = self.timeout_signal_grace_period
+        if self.is_requeued:
+            if self.requeue_on_exit_code is not None:
+                said["requeue-on-exit-code"] = str(self.requeue_on_exit_code)
+            if self.requeue_on_timeout:
+                said["requeue-on-timeout"] = ""
+            if self.requeue_max_attempts is not None:
+                said["requeue-max-attempts"] = str(self.requeue_max_attempts)
+        if self.timeout_signal is not signal.SIGTERM:
+            said["timeout-signal"] = self.timeout_signal.name.removeprefix("SIG")
+        if grace is not None:
+            said["timeout-grace"] = str(math.ceil(grace.total_seconds()))
+        return said
 
     def _binding(self) -> Mapping[str, str]:
         said = {} if self.bind_flag is None else {"gres-flags": self.bind_flag}

@@ -41,6 +41,14 @@ xm_finish() {
     fi
     [[ -e $xm_dir/log ]] || : >"$xm_dir/log"
     log=$(sha256sum <"$xm_dir/log") outputs=$(sha256sum <"$xm_dir/outputs.sha256")
+    if xm_wants_again "$1" "$2"; then
+        if xm_again; then
+            reason="${reason:-its exit code was $2}; it is started again"
+            set -- preempted "$2"
+        else
+            reason="${reason:+$reason; }$xm_not_again"
+        fi
+    fi
     printf '%s\n' format=1 "state=$1" "exit_code=$2" "started_at=$xm_started" "ended_at=$ended" \
         "image=${xm_attested-}" "log_sha256=${log%% *}" "outputs_sha256=${outputs%% *}" \
         "reason=$reason" | xm_write end

@@ -88,6 +88,7 @@ xm_facts() {
     {
         xm_fact format 1
         xm_fact attempt "$xm_attempt"
+        [[ -n ${xm_carried-} ]] && xm_fact continues "$xm_carried"
         xm_fact started_at "$xm_started"
         xm_fact scheduler "$xm_scheduler"
         xm_fact bash "$BASH_VERSION"

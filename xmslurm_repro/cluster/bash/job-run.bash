@@ -4,7 +4,9 @@
 # not in the signal; the controller knows.
 xm_on_signal() {
     local shown= now
-    [[ -n ${xm_interrupted-} ]] && return
+    [[ -n ${xm_interrupted-} && -z ${xm_is_early-} ]] && return
+    # After an early warning, too, it may be cancelled, or come to its limit.
+    xm_is_early= xm_left_tenths=$((xm_grace_seconds * 10))
     xm_interrupted=cancelled xm_why="the scheduler ended it (SIG$1)"
     if [[ -n ${XM_DEADLINE-} ]]; then
         printf -v now '%(%s)T' -1
@@ -59,11 +61,10 @@ xm_oom_kills() {
 
 # Wait for the container; after a signal only as long as we were given.
 xm_wait() {
-    local left=$((xm_grace_seconds * 10))
     wait "$xm_container"
     while kill -0 "$xm_container" 2>/dev/null; do
         if [[ -n ${xm_interrupted-} ]]; then
-            ((left-- > 0)) || xm_kill
+            ((xm_left_tenths-- > 0)) || xm_kill
             sleep 0.1
         else
             wait "$xm_container"
@@ -120,9 +121,12 @@ xm_main() {
     mkdir "$xm_dir" && mkdir "$xm_dir/outputs" || { xm_say "the attempt $xm_dir cannot begin"; exit 125; }
     trap 'xm_on_signal TERM' TERM
     trap 'xm_on_signal INT' INT
+    trap 'xm_on_near_limit' USR2
+    trap 'xm_pass_on USR1' USR1
     xm_make_folders
     [[ -n ${xm_setup_failed-} ]] && xm_finish failed '' "the cluster's setup ended with exit status $xm_setup_failed"
-    (trap '' TERM INT; exec 8>&-; xm_facts; xm_sweep) &
+    xm_carry_on
+    (trap '' TERM INT USR1 USR2; exec 8>&-; xm_facts; xm_sweep; xm_limit_restarts) &
     xm_facts_pid=$!
     xm_read_task
     xm_prepare

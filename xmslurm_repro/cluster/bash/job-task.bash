@@ -14,7 +14,7 @@ xm_read_task() {
     while IFS= read -r -d '' field; do fields+=("$field"); done <"$xm_local/task"
     count=${fields[0]}
     xm_argv=("${fields[@]:1:count}")
-    xm_env=("${fields[@]:count+1}" "XMSLURM_ATTEMPT=$xm_attempt")
+    xm_env=("${fields[@]:count+1}" "XMSLURM_ATTEMPT=$xm_attempt" "XMSLURM_RESTART_COUNT=$xm_restarts")
     ((xm_gpus)) && xm_add_gpus
 }
 

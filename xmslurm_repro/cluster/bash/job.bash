@@ -19,7 +19,7 @@ xm_identify() {
     xm_task=${SLURM_ARRAY_TASK_ID:-${XM_TASK_ID:-0}}
     xm_job_name=$xm_job
     ((xm_task_count > 1)) && xm_job_name=${xm_job}_$xm_task
-    xm_attempt=$xm_job_name.${SLURM_RESTART_COUNT:-0}
+    xm_attempt=$xm_job_name.$xm_restarts
     xm_run_dir=$xm_state/runs/$xm_token/$xm_task
     xm_dir=$xm_run_dir/$xm_attempt
 }

@@ -15,14 +15,28 @@ local_began() {
 local_is_alive() { [[ -n $1 && $(local_began "$1") == "$2" ]]; }
 
 local_task() {  # JOB_FOLDER TASK MINUTES
-    local job=$1 n=$2 minutes=$3 pid code limit=() now deadline=() out=slurm-${1##*/}
+    local job=$1 n=$2 restarts=0
+    rm -f "$job/again.$n"
+    while local_attempt "$@" "$restarts"; [[ -e $job/again.$n && ! -e $job/cancelled && ! -e $job/cancelled.$n ]]; do
+        rm -f "$job/again.$n"
+        restarts=$((restarts + 1))
+    done
+}
+
+local_attempt() {  # JOB_FOLDER TASK MINUTES RESTARTS
+    local job=$1 n=$2 minutes=$3 restarts=$4 pid code limit=() now deadline=() out=slurm-${1##*/} grace
+    grace=$(sed -n 's/^xm_timeout_grace=\([0-9]*\)$/\1/p; /^xm_root_layers=/q' "$job/script")
     printf -v now '%(%s)T' -1
-    ((minutes > 0)) && limit=(timeout -k 60 "${minutes}m") deadline=("XM_DEADLINE=$((now + minutes * 60 - 1))")
+    if ((minutes > 0)); then
+        limit=(timeout -k 60 "${minutes}m") deadline=("XM_DEADLINE=$((now + minutes * 60 - 1))")
+        [[ -n $grace ]] && ((grace < minutes * 60)) &&
+            limit=(timeout -s USR2 -k "$grace" "$((minutes * 60 - grace))")
+    fi
     [[ $(<"$job/tasks") -gt 1 ]] && out=${out}_$n
     set -m
     env -i PATH="$PATH" HOME="$HOME" USER="${USER:-$(id -un)}" LOGNAME="${LOGNAME:-$(id -un)}" \
         SHELL=/bin/bash ${TMPDIR:+TMPDIR="$TMPDIR"} ${XDG_RUNTIME_DIR:+XDG_RUNTIME_DIR="$XDG_RUNTIME_DIR"} \
-        XM_JOB_ID="${job##*/}" XM_TASK_ID="$n" "${deadline[@]}" "${limit[@]}" \
+        XM_JOB_ID="${job##*/}" XM_TASK_ID="$n" XM_RESTART_COUNT="$restarts" "${deadline[@]}" "${limit[@]}" \
         bash "$job/script" </dev/null >>"$(<"$job/output")/$out.out" 2>&1 9>&- &
     pid=$!
     set +m
@@ -32,6 +46,8 @@ local_task() {  # JOB_FOLDER TASK MINUTES
     code=$?
     if [[ -e $job/cancelled || -e $job/cancelled.$n ]]; then
         printf 'cancelled %s\n' "$code" >"$job/task.$n.new"
+    elif [[ -e $job/again.$n ]]; then
+        printf 'again\n' >"$job/task.$n.new"
     else
         printf 'ended %s\n' "$code" >"$job/task.$n.new"
     fi
@@ -76,7 +92,7 @@ scheduler_submit() {  # SCRIPT NAME TASKS LIMIT
     job=$local_jobs/$id
     minutes=$(sed -n 's/^#LOCAL time=//p; /^[^#]/q' "$1")
     cp -- "$1" "$job/script" && printf '%s\n' "$3" >"$job/tasks" && printf '%s\n' "${1%/*}" >"$job/output" &&
-        { declare -f local_began local_task local_supervise; printf 'local_supervise "$@"\n'; } >"$job/supervisor" &&
+        { declare -f local_began local_attempt local_task local_supervise; printf 'local_supervise "$@"\n'; } >"$job/supervisor" &&
         printf '%s\n' "$2" >"$job/name" || return 1
     (
         trap - PIPE HUP
