@@ -7,7 +7,14 @@ import itertools
 import os
 import subprocess
 import urllib.request
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Sequence,
+)
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +32,7 @@ from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import Outcome, RunId
 from xmslurm_repro.ports.cluster import Observation, Submission
 from xmslurm_repro.ports.progress import SilentProgress
-from xmslurm_repro.ports.transport import Transport
+from xmslurm_repro.ports.transport import Completed, Transport
 
 T = TypeVar("T")
 
@@ -166,6 +173,34 @@ def local_place(seen: Path, runtime: Runtime | None = None) -> Place:
     )
 
 
+@dataclass(frozen=True)
+class Entering:
+    """Runs commands where *words* before them lead to."""
+
+    inner: Transport
+    words: tuple[str, ...]
+
+    @property
+    def description(self) -> str:
+        return self.inner.description
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes | AsyncIterable[bytes] = b"",
+        timeout_seconds: float | None = None,
+    ) -> Completed:
+        words = (*self.words, *argv)
+        return await self.inner.run(words, stdin=stdin, timeout_seconds=timeout_seconds)
+
+    def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
+        return self.inner.stream((*self.words, *argv))
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+
 @contextmanager
 def slurm_place(bed: Testbed, runtime: Runtime | None = None) -> Iterator[Place]:
     """The test bed's Slurm, as root on this machine."""
@@ -173,7 +208,7 @@ def slurm_place(bed: Testbed, runtime: Runtime | None = None) -> Iterator[Place]
 
     with scratch_state(bed.root / f"state-{fresh_token()}") as seen:
         yield Place(
-            make_transport=lambda: LocalTransport(env=bed.env),
+            make_transport=lambda: Entering(LocalTransport(env=bed.env), tuple(bed.enter)),
             scheduler=SlurmScheduler(),
             state_dir=str(seen),
             seen=seen,

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.testbed.bed import Parts, Testbed, start_testbed
+from tests.testbed.roots import other_suites
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -26,6 +27,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write what the tests made over the files in tests/golden; read the diff!",
     )
+    parser.addoption(
+        "--all-slurm",
+        action="store_true",
+        help="run tests marked every_slurm on the Slurm of every Debian, not of two only",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Tests marked `every_slurm` run on this machine's Slurm, and on that of other Debians."""
+    marked = metafunc.definition.get_closest_marker("every_slurm")
+    if marked is not None and "testbed" in metafunc.fixturenames:
+        suites = [None, *other_suites(every=metafunc.config.getoption("--all-slurm"))]
+        ids = [suite or "host" for suite in suites]
+        metafunc.parametrize("testbed", suites, ids=ids, indirect=True, scope="session")
 
 
 @pytest.fixture
@@ -98,17 +113,33 @@ def _umask() -> int:
     return mask
 
 
+TestbedOf = Callable[["str | None"], Testbed]
+
+
 @pytest.fixture(scope="session")
-def testbed() -> Iterator[Testbed]:
+def testbed_of() -> Iterator[TestbedOf]:
+    """``testbed_of(suite)``: a test bed with that Debian's Slurm; ``None`` for this machine's."""
+    started: dict[str | None, Testbed] = {}
+
+    def bed_of(suite: str | None) -> Testbed:
+        if suite not in started:
+            started[suite] = start_testbed(Parts(suite=suite))
+        return started[suite]
+
+    yield bed_of
+    for bed in started.values():
+        bed.stop()
+
+
+@pytest.fixture(scope="session")
+def testbed(request: pytest.FixtureRequest, testbed_of: TestbedOf) -> Testbed:
     """
     Slurm with accounting, a login node and a registry. For tests marked `real`.
 
     The servers are shared by all tests: one that stops a server starts it again, and ends its
     jobs. What users keep in their homes stays, so use folders with names of your own.
     """
-    bed = start_testbed()
-    yield bed
-    bed.stop()
+    return testbed_of(getattr(request, "param", None))
 
 
 @pytest.fixture(scope="session")

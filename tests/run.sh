@@ -1,9 +1,12 @@
 #!/usr/bin/env bash
 # Everything that a change has to pass: format, lint, floors, types, tests; real servers included.
 #
-#   tests/run.sh [--fast] [arguments of pytest]
+#   tests/run.sh [--fast] [--all-slurm] [arguments of pytest]
 #
-#   --fast  leaves out what starts real servers, and needs neither root nor Debian's packages
+#   --fast       leaves out what starts real servers, and needs neither root nor Debian's packages
+#   --all-slurm  tries the Slurm of every Debian (20.11 to the newest), not only this machine's and
+#                the one that differs most; each lives in a root of its own, which mmdebstrap makes
+#                in 15 s and which is kept in $XMSLURM_TEST_ROOTS, by default below ~/.cache
 #
 # Without it, it has to be root on Debian 12 or like it: what is missing is installed with apt-get.
 # The Python environment is .venv, or $UV_PROJECT_ENVIRONMENT.

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cluster_places import Place, fresh_token, local_place, outcome_of, slurm_place, ssh_place
 from tests.cluster_support import ENV, scratch_state, submission
+from tests.testbed.roots import other_suites
 from xmslurm_repro.cluster.shell import ShellCluster
 from xmslurm_repro.errors import NotFoundError, SubmitRefusedError
 from xmslurm_repro.model.digest import Digest
@@ -25,21 +26,29 @@ from xmslurm_repro.ports.progress import SilentProgress
 real = pytest.mark.real
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test here runs at every place."""
+    if "place" not in metafunc.fixturenames:
+        return
+    places = [
         "local",
         pytest.param("slurm", marks=real),
         pytest.param("slurm over ssh", marks=real),
-    ],
-)
+    ]
+    for suite in other_suites(every=metafunc.config.getoption("--all-slurm")):
+        places.append(pytest.param(f"slurm over ssh, {suite}", marks=real))
+    metafunc.parametrize("place", places, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def place(request, tmp_path_factory) -> Iterator[Place]:
     if request.param == "local":
         with scratch_state(tmp_path_factory.mktemp("local") / "state") as seen:
             yield local_place(seen)
     else:
-        bed = request.getfixturevalue("testbed")
-        make = slurm_place if request.param == "slurm" else ssh_place
+        kind, _, suite = request.param.partition(", ")
+        bed = request.getfixturevalue("testbed_of")(suite or None)
+        make = slurm_place if kind == "slurm" else ssh_place
         with make(bed) as there:
             yield there
 

@@ -45,6 +45,17 @@ def test_launch_replay_and_diff_over_ssh(make_cli, testbed, runtime):
     assert {"code", "outputs"} <= {axis["path"] for axis in diff["differences"]}
 
 
+@pytest.mark.every_slurm
+def test_whatever_slurm_runs_it_a_replay_gives_the_same_bytes(make_cli, testbed):
+    cli = make_cli({"main.py": WRITES}, config=cluster_config(testbed))
+
+    cli.launch("python", "main.py", "a b", "$HOME")
+    replay = cli.json("replay", "1")
+
+    assert replay["verdicts"][0]["level"] == "R3"
+    assert testbed.wait_for_job(replay["runs"][0]["job_id"]) == "COMPLETED"
+
+
 def test_every_runtime_and_the_embedded_default_give_the_same_bytes(make_cli, testbed, base_home):
     with engine_for(testbed, group=testbed.ssh_user) as engine:
         config = cluster_config(testbed, more='runtime = "bubblewrap"')

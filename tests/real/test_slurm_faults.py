@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster_places import (
+    Entering,
     Place,
     fresh_token,
     outcome_of,
@@ -62,6 +63,7 @@ echo second
 """
 
 
+@pytest.mark.every_slurm
 def test_a_requeued_job_keeps_what_its_first_attempt_left(place: Place, testbed: Testbed):
     wanted = sh(place, TWICE, options=(("requeue", ""),))
     run_id = wanted.tasks[0].run_id
@@ -102,6 +104,7 @@ def test_without_leave_a_job_is_not_requeued(place: Place, testbed: Testbed):
     assert "#SBATCH --no-requeue" in script.splitlines()
 
 
+@pytest.mark.every_slurm
 def test_a_preempted_run_says_so_and_runs_again(place: Place, testbed: Testbed):
     low = sh(
         place,
@@ -134,6 +137,7 @@ def test_a_run_that_reaches_its_time_limit_says_so(place: Place):
     assert outcome.reason == "it reached its time limit"
 
 
+@pytest.mark.every_slurm
 def test_a_pending_job_that_is_cancelled_leaves_no_attempt(place: Place):
     wanted = sh(place, "true", options=(("hold", ""),))
 
@@ -160,6 +164,7 @@ def kill_processes_of(job_id: str) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
+@pytest.mark.every_slurm
 def test_a_killed_job_without_a_record_takes_its_state_from_slurm(place: Place, testbed: Testbed):
     wanted = sh(place, "echo on; sleep 60")
 
@@ -314,6 +319,7 @@ def wrapped_sbatch(folder: Path, text: str) -> Path:
     return folder
 
 
+@pytest.mark.every_slurm
 def test_a_job_that_slurm_took_while_it_said_timed_out_is_found_and_not_repeated(
     place: Place, testbed: Testbed, tmp_path: Path
 ):
@@ -326,7 +332,9 @@ def test_a_job_that_slurm_took_while_it_said_timed_out_is_found_and_not_repeated
     """
     folder = wrapped_sbatch(tmp_path / "bin", text)
     env = {**testbed.env, "PATH": f"{folder}:{testbed.env['PATH']}"}
-    slow = replace(place, make_transport=lambda: LocalTransport(env=env))
+    slow = replace(
+        place, make_transport=lambda: Entering(LocalTransport(env=env), tuple(testbed.enter))
+    )
     wanted = sh(slow, "echo once")
 
     assert outcome_of(slow.play(wanted)).state is RunState.COMPLETED
@@ -426,6 +434,7 @@ def test_an_absent_controller_is_waited_for(place: Place, testbed: Testbed):
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
+@pytest.mark.every_slurm
 def test_an_absent_controller_is_waited_for_so_long_and_then_nothing_was_submitted(
     place: Place, testbed: Testbed
 ):
@@ -470,6 +479,7 @@ def test_a_hung_controller_that_takes_the_job_later_has_it_once(place: Place, te
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
+@pytest.mark.every_slurm
 def test_while_it_hangs_it_is_not_known_whether_the_job_was_taken(place: Place, testbed: Testbed):
     hasty = replace(place, patience_seconds=0)
     wanted = sh(hasty, "true")
@@ -512,6 +522,7 @@ def test_of_two_jobs_of_one_submission_the_second_steps_aside(place: Place, test
     assert f"it is a duplicate of job {first}" in said
 
 
+@pytest.mark.every_slurm
 def test_an_unknown_partition_is_refused_with_what_slurm_says(place: Place):
     wanted = sh(place, "true", options=(("partition", "nowhere"),))
 
@@ -530,6 +541,7 @@ def test_an_unknown_partition_is_refused_with_what_slurm_says(place: Place):
 # --- accounting --------------------------------------------------------------------------------
 
 
+@pytest.mark.every_slurm
 def test_without_the_accounting_service_runs_are_followed_all_the_same(
     place: Place, testbed: Testbed
 ):
@@ -550,6 +562,7 @@ def test_without_the_accounting_service_runs_are_followed_all_the_same(
     assert outcome_of(observations).state is RunState.COMPLETED
 
 
+@pytest.mark.every_slurm
 def test_a_run_that_nobody_knows_is_lost(place: Place):
     gone = RunId(token=fresh_token(), task=0)
 
@@ -571,6 +584,7 @@ def test_a_site_without_accounting_is_good_enough(testbed_without_accounting: Te
     assert lost.state is RunState.LOST
 
 
+@pytest.mark.every_slurm
 def test_a_job_with_gpus_is_told_which_ones_are_its_own(place: Place):
     wanted = sh(place, "echo $CUDA_VISIBLE_DEVICES", resources=Resources(gpus=1))
     without = sh(place, "echo ${CUDA_VISIBLE_DEVICES-none}")
@@ -584,6 +598,7 @@ def test_a_job_with_gpus_is_told_which_ones_are_its_own(place: Place):
 # --- many --------------------------------------------------------------------------------------
 
 
+@pytest.mark.every_slurm
 def test_a_thousand_tasks_are_one_submission(place: Place, testbed: Testbed):
     commands = [["echo", f"task {n}"] for n in range(1000)]
     wanted = submission(place.image(), *commands, token=fresh_token(), options=(("hold", ""),))
@@ -601,6 +616,7 @@ def test_a_thousand_tasks_are_one_submission(place: Place, testbed: Testbed):
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
+@pytest.mark.every_slurm
 @pytest.mark.slow
 def test_a_lost_node_starts_a_second_attempt_elsewhere(place: Place, testbed: Testbed):
     wanted = sh(place, TWICE, options=(("requeue", ""), ("nodelist", "n3,n4"), ("nodes", "1")))
@@ -637,10 +653,12 @@ def test_a_state_folder_of_any_name_will_do(place: Place, name: str):
     assert [b""] == [path.read_bytes() for path in said]
 
 
+@pytest.mark.every_slurm
 def test_the_longest_array_is_known(place: Place):
     assert 1001 == place.run(lambda cluster: cluster.max_tasks(()))
 
 
+@pytest.mark.every_slurm
 def test_more_tasks_than_slurm_takes_are_refused_with_the_limit_named(place: Place):
     wanted = submission(place.image(), *[["true"]] * 1002, token=fresh_token())
 

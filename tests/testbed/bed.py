@@ -22,6 +22,7 @@ from tests.testbed.login import Login
 from tests.testbed.ports import port_block
 from tests.testbed.processes import MARK, Servers, program, search_path, wait_until
 from tests.testbed.registry import start_registry
+from tests.testbed.roots import cache_folder, debian_root, root_keeper
 from tests.testbed.slurm import Slurm
 from tests.testbed.users import USERS, make_homes, make_users, namespace_keeper
 
@@ -31,13 +32,20 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a test bed is made of."""
+    """
+    What a test bed is made of.
+
+    Attributes:
+        suite: Run Slurm and sshd of this Debian release, in a root of its own; ``None`` for this
+            machine's.
+    """
 
     slurm: bool = True
     accounting: bool = True
     ssh: bool = True
     registry: bool = True
     nodes: int = 4
+    suite: str | None = None
 
 
 class Guard:
@@ -84,6 +92,7 @@ class Testbed:
             where passwd(5) says.
         nodes: The names of the compute nodes; the first two have GPUs (``gpu:fake:2``).
         has_accounting: Whether there is a slurmdbd.
+        suite: Whose Slurm and sshd these are; ``None`` for this machine's.
     """
 
     __test__ = False
@@ -101,6 +110,7 @@ class Testbed:
     homes: Mapping[str, Path]
     nodes: tuple[str, ...]
     has_accounting: bool
+    suite: str | None
     _servers: Servers = field(repr=False)
     _slurm: Slurm | None = field(repr=False)
     _login: Login | None = field(repr=False)
@@ -122,8 +132,8 @@ class Testbed:
         }
 
     def run(self, argv: Sequence[str], *, timeout: float = 60) -> str:
-        """Run a command as root on this machine; its output. A non-zero end fails the test."""
-        return _output_of(argv, self.env, timeout)
+        """Run a command as root on the login node; its output. A non-zero end fails the test."""
+        return _output_of([*self.enter, *argv], self.env, timeout)
 
     def run_as(self, user: str, argv: Sequence[str], *, timeout: float = 60) -> str:
         """Run a command as a user, in their home, as on the login node, without SSH."""
@@ -132,6 +142,11 @@ class Testbed:
         who = ["setpriv", f"--reuid={user}", f"--regid={entry.pw_gid}", "--init-groups"]
         words = [*self._inside_words(entry.pw_dir), *who, *argv]
         return _output_of(words, env, timeout)
+
+    @property
+    def enter(self) -> list[str]:
+        """Words before a command that has to see the Slurm of another Debian; none for ours."""
+        return [] if self.suite is None else self._inside_words("/")
 
     def _inside_words(self, cwd: str) -> list[str]:
         keeper = self._servers.find("namespace")
@@ -285,11 +300,20 @@ def _start_parts(parts: Parts, servers: Servers, ports: range, guard: Guard | No
     root = servers.root
     make_users()
     homes = make_homes(root)
-    keeper = servers.start("namespace", namespace_keeper(root, homes), {"PATH": search_path()})
+    other = debian_root(parts.suite, cache_folder(os.environ)) if parts.suite else None
+    words = root_keeper(other, root, homes) if other else namespace_keeper(root, homes)
+    keeper = servers.start("namespace", words, {"PATH": search_path()})
     ready = root / "namespace.ready"
     wait_until(ready.exists, "the mount namespace", log=servers.log("namespace"))
     enter = inside(keeper.pid)
-    slurm = Slurm(servers, ports[3:], nodes=parts.nodes, accounting=parts.accounting, inside=enter)
+    slurm = Slurm(
+        servers,
+        ports[3:],
+        nodes=parts.nodes,
+        accounting=parts.accounting,
+        inside=enter,
+        is_elsewhere=other is not None,
+    )
     # As on most sites, nobody chooses a locale for those who log in.
     given = {"SLURM_CONF": str(slurm.conf)} if parts.slurm else {}
     login = Login(servers, ports[0], env={"PATH": "/usr/bin:/bin", **given}, inside=enter)
@@ -312,6 +336,7 @@ def _start_parts(parts: Parts, servers: Servers, ports: range, guard: Guard | No
         homes=homes,
         nodes=slurm.nodes,
         has_accounting=parts.slurm and parts.accounting,
+        suite=parts.suite,
         _servers=servers,
         _slurm=slurm if parts.slurm else None,
         _login=login if parts.ssh else None,

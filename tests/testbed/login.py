@@ -69,7 +69,7 @@ class Login:
         monitors = children_of(listener.pid)
         workers = [child for monitor in monitors for child in children_of(monitor.pid)]
         # The workers' other children are what users run; those live on.
-        return [process for process in [*monitors, *workers] if name_of(process) == "sshd"]
+        return [process for process in [*monitors, *workers] if name_of(process).startswith("sshd")]
 
     def cut(self) -> int:
         """Break every connection; remote commands go on. Returns how many processes served."""

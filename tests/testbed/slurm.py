@@ -24,7 +24,14 @@ class Slurm:
     """
 
     def __init__(
-        self, servers: Servers, ports: range, *, nodes: int, accounting: bool, inside: list[str]
+        self,
+        servers: Servers,
+        ports: range,
+        *,
+        nodes: int,
+        accounting: bool,
+        inside: list[str],
+        is_elsewhere: bool = False,
     ) -> None:
         self._servers = servers
         self._root = servers.root
@@ -32,6 +39,7 @@ class Slurm:
         self.nodes = tuple(f"n{number}" for number in range(1, nodes + 1))
         self.has_accounting = accounting
         self._inside = inside
+        self._is_elsewhere = is_elsewhere
         self.conf = self._root / "etc" / "slurm.conf"
         self._munge_socket = self._root / "munge" / "socket"
 
@@ -61,7 +69,7 @@ class Slurm:
 
     def _ask(self, *argv: str, timeout: float = 30) -> str:
         done = subprocess.run(
-            [program(argv[0]), *argv[1:]],
+            [*self._words(argv[0]), *argv[1:]],
             env=dict(self.env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -72,6 +80,24 @@ class Slurm:
         if done.returncode != 0:
             raise RuntimeError(f"{argv}: {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
+
+    def _words(self, name: str, *, anyway: bool = False) -> list[str]:
+        """The words that start a program of Slurm: this machine's, or the other Debian's."""
+        if self._is_elsewhere:
+            return [*self._inside, name]
+        return [*self._inside, program(name)] if anyway else [program(name)]
+
+    def _version(self) -> tuple[int, int]:
+        said = subprocess.run(
+            [*self._words("slurmctld"), "-V"],
+            env=dict(self.env),
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+        ).stdout
+        major, minor = said.split()[-1].split(".")[:2]
+        return int(major), int(minor)
 
     def _answers(self, *argv: str) -> str | None:
         try:
@@ -90,7 +116,7 @@ class Slurm:
         self._servers.start(
             "munged",
             [
-                program("munged"),
+                *self._words("munged"),
                 "--foreground",
                 "--force",  # its complaint about /tmp being writable by all, sticky or not
                 f"--socket={self._munge_socket}",
@@ -120,10 +146,14 @@ class Slurm:
         self._servers.start("mariadbd", words, self.env)
 
     def _await_database(self) -> None:
-        client = ["mariadb", "--no-defaults", "-uroot", f"--socket={self._root}/mysql.sock", "-e"]
+        # The database is this machine's in any case.
+        client = [program("mariadb"), "--no-defaults", "-uroot"]
+        client += [f"--socket={self._root}/mysql.sock", "-e"]
         make = "create database if not exists slurm_acct"
         wait_until(
-            lambda: self._answers(*client, make) is not None,
+            lambda: (
+                subprocess.run([*client, make], capture_output=True, check=False).returncode == 0
+            ),
             "mariadbd answers",
             log=self._servers.log("mariadbd"),
         )
@@ -132,7 +162,7 @@ class Slurm:
         """Start slurmdbd and wait until it answers."""
         # There is no key for the socket; libmariadb takes it from this variable.
         env = {**self.env, "MYSQL_UNIX_PORT": f"{self._root}/mysql.sock"}
-        self._servers.start("slurmdbd", [program("slurmdbd"), "-D"], env)
+        self._servers.start("slurmdbd", [*self._words("slurmdbd"), "-D"], env)
         log = self._servers.log("slurmdbd")
         wait_until(
             lambda: self._answers("sacctmgr", "-n", "list", "cluster") is not None,
@@ -149,7 +179,7 @@ class Slurm:
 
     def start_controller(self, *, wait_for_nodes: bool = True) -> None:
         """Start slurmctld and wait until it answers."""
-        self._servers.start("slurmctld", [program("slurmctld"), "-D"], self.env)
+        self._servers.start("slurmctld", [*self._words("slurmctld"), "-D"], self.env)
         wait_until(
             lambda: "is UP" in (self._answers("scontrol", "ping") or ""),
             "slurmctld answers",
@@ -165,7 +195,7 @@ class Slurm:
     def start_node(self, node: str) -> None:
         """Start the slurmd of a node."""
         (self._root / "spool" / node).mkdir(parents=True, exist_ok=True)
-        words = [*self._inside, program("slurmd"), "-D", "-N", node]
+        words = [*self._words("slurmd", anyway=True), "-D", "-N", node]
         self._servers.start(f"slurmd-{node}", words, self.env)
 
     def stop_node(self, node: str) -> None:
@@ -195,6 +225,9 @@ class Slurm:
         gres = f"NodeName=n[1-{len(self.nodes[:2])}] Name=gpu Type=fake File={devices}/fake[0-1]\n"
         (etc / "gres.conf").write_text(gres)
         self.conf.write_text(self._conf())
+        if self._version() >= (23, 11):
+            # It looks for systemd otherwise, although nothing here uses cgroups.
+            (etc / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         if self.has_accounting:
             secret = etc / "slurmdbd.conf"
             secret.touch(mode=0o600)
@@ -219,12 +252,14 @@ PidFile={root}/pid/slurmdbd
     def _accounting_conf(self) -> str:
         if not self.has_accounting:
             return "AccountingStorageType=accounting_storage/none\n"
+        # Before 21.08 there were no such flags.
+        flags = "AccountingStoreFlags=job_comment,job_env,job_script\n"
         return f"""\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
 AccountingStoragePort={self._ports[1]}
 AccountingStoragePass={self._munge_socket}
-AccountingStoreFlags=job_comment,job_env,job_script
+{flags if self._version() >= (21, 8) else ""}\
 AccountingStorageTRES=gres/gpu
 """
 
