@@ -97,6 +97,7 @@ def test_every_key_arrives(machine: Machine):
         known_hosts = "keys"
         identity_files = ["~/.ssh/id_one"]
         ssh_config = "/etc/ssh/other"
+        proxy_jump = ["me@jump:2222", "inner"]
         state_dir = "/scratch/alice/xm"
         runtime = "apptainer"
         registry = "registry.example/group/images"
@@ -140,6 +141,7 @@ def test_every_key_arrives(machine: Machine):
                 known_hosts=machine.project / "keys",
                 identity_files=(machine.home / ".ssh/id_one",),
                 ssh_config=Path("/etc/ssh/other"),
+                proxy_jump=("me@jump:2222", "inner"),
                 state_dir="/scratch/alice/xm",
                 runtime="apptainer",
                 runtime_options=(("fakeroot", ""),),

@@ -35,7 +35,7 @@ class _LazyGroup(click.Group):
         "cancel": ("xmslurm_repro.cli.outputs:cancel", "Cancel runs."),
         "sbom": ("xmslurm_repro.cli.sbom:sbom", "List what is inside an image (CycloneDX)."),
         "base": ("xmslurm_repro.cli.base:base", "Make and name base images."),
-        "clusters": ("xmslurm_repro.cli.clusters:clusters", "Show and check clusters."),
+        "clusters": ("xmslurm_repro.cli.clusters:clusters", "Describe, show and check clusters."),
         "completion": ("xmslurm_repro.cli.completion:completion", "Print shell completion."),
     }
 

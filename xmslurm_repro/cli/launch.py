@@ -168,18 +168,19 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
             exclude=given["exclude"],
         ),
         argv=argv,
-        env=dict(_pair(text, must_have_value=True) for text in given["variables"]),
+        env=dict(name_and_value(text, must_have_value=True) for text in given["variables"]),
         resources=_resources(tools.defaults.resources, given),
         network=Network(given["network"]) if given["network"] else tools.defaults.network,
         title=given["title"] or say_command(argv),
         cluster=given["cluster"],
-        options=tuple(sorted(_pair(text) for text in given["options"])),
+        options=tuple(sorted(name_and_value(text) for text in given["options"])),
         sweep=sweep,
         max_parallel_tasks=given["max_parallel"],
     )
 
 
-def _pair(text: str, *, must_have_value: bool = False) -> tuple[str, str]:
+def name_and_value(text: str, *, must_have_value: bool = False) -> tuple[str, str]:
+    """Read ``NAME=VALUE``; without ``=`` the value is empty."""
     name, equals, value = text.partition("=")
     if not name or (must_have_value and not equals):
         raise UsageError(f"{text!r} is not of the form NAME=VALUE")

@@ -9,11 +9,14 @@ import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import FrameType
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from xmslurm_repro.cli.errors import echo_error, wants_json
 from xmslurm_repro.ports.progress import Progress, SilentProgress
 from xmslurm_repro.services.tools import Tools
+
+if TYPE_CHECKING:
+    from xmslurm_repro.config import Settings
 
 T = TypeVar("T")
 
@@ -27,9 +30,17 @@ def run(body: Callable[[Tools], Awaitable[T]], *, is_quiet: bool = False) -> T:
         is_quiet: Show no progress, as when JSON was asked for.
     """
     from xmslurm_repro.config import load_settings
-    from xmslurm_repro.wiring import open_tools
 
     settings = load_settings(environ=os.environ, start=Path(os.curdir).absolute())
+    return open_session(settings, body, is_quiet=is_quiet)
+
+
+def open_session(
+    settings: Settings, body: Callable[[Tools], Awaitable[T]], *, is_quiet: bool = False
+) -> T:
+    """As `run`, with settings that are there already."""
+    from xmslurm_repro.wiring import open_tools
+
     progress = _progress(is_quiet=is_quiet or wants_json())
 
     # asyncio's own handler waits for the next await, and packing code or fetching packages is one

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xmslurm_repro.cluster.program import bash_text, compose, readable_lines, run_program
+from xmslurm_repro.cluster.program import compose, readable_lines, run_program
 from xmslurm_repro.cluster.runtime import Runtime
 from xmslurm_repro.cluster.scheduler import Scheduler
 from xmslurm_repro.errors import ClusterError
@@ -94,8 +94,3 @@ def _read(output: str) -> Hello:
         missing=tuple(missing),
         runtimes=tuple(findings),
     )
-
-
-def check_program(scheduler: Scheduler) -> str:
-    """The program that lists facts about a cluster."""
-    return compose("common", scheduler.name) + "\n" + bash_text("check")

@@ -9,9 +9,10 @@ from typing import BinaryIO
 
 from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.charliecloud import Charliecloud
+from xmslurm_repro.cluster.checking import Checker
 from xmslurm_repro.cluster.delivery import deliver_blobs
 from xmslurm_repro.cluster.docker import Docker
-from xmslurm_repro.cluster.hello import Hello, check_program, say_hello
+from xmslurm_repro.cluster.hello import Hello, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
 from xmslurm_repro.cluster.podman import Podman
 from xmslurm_repro.cluster.program import (
@@ -53,6 +54,12 @@ class RegistryTarget:
 
     repository: str
     is_insecure: bool = False
+
+    @property
+    def host_and_port(self) -> str:
+        """Where it listens."""
+        host = self.repository.partition("/")[0]
+        return host if ":" in host else f"{host}:{80 if self.is_insecure else 443}"
 
 
 def default_runtimes() -> tuple[Runtime, ...]:
@@ -109,26 +116,26 @@ class ShellCluster:
         """As the configuration calls it."""
         return self._name
 
-    async def check(self) -> Sequence[Fact]:
+    async def check(
+        self, *, options: Sequence[tuple[str, str]] = (), with_job: bool = False
+    ) -> Sequence[Fact]:
         """What a launch would need, and what is there. Tries every runtime."""
-        hello = await say_hello(
-            *(self._transport, self._scheduler, self._state_dir, self._runtimes),
+        return await self._checker().check(options=(*self._options, *options), with_job=with_job)
+
+    async def charges(self) -> Sequence[Fact]:
+        """Partitions, accounts that may be charged, and limits."""
+        return await self._checker().charges()
+
+    def _checker(self) -> Checker:
+        registry = self._registry.host_and_port if self._registry else None
+        return Checker(
+            transport=self._transport,
+            scheduler=self._scheduler,
+            state_dir=self._state_dir,
+            runtimes=self._runtimes,
             setup=self._surroundings.setup,
-            try_all=True,
+            registry=registry,
         )
-        facts = [Fact(name="state folder", value=hello.state_dir, is_good=True)]
-        facts += (Fact(name="tool", value=f"no {tool}", is_good=False) for tool in hello.missing)
-        works = any(finding.works for finding in hello.runtimes)
-        facts += (
-            Fact(name=f"runtime {found.name}", value=found.said, is_good=found.works or works)
-            for found in hello.runtimes
-        )
-        done = await run_program(self._transport, check_program(self._scheduler), self._state_dir)
-        for line in done.stdout.decode("utf-8", "replace").splitlines():
-            word, name, good, *value = line.split(" ", 3)
-            if word == "fact":
-                facts.append(Fact(name=name, value="".join(value), is_good=good == "1"))
-        return tuple(facts)
 
     async def _known(self) -> tuple[Hello, Runtime]:
         """What the cluster told of itself, asked once, and the runtime to use."""

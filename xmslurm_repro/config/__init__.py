@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from xmslurm_repro.config.load import load_settings
+from xmslurm_repro.config.editing import keep_file, with_cluster
+from xmslurm_repro.config.folders import file_to_write
+from xmslurm_repro.config.load import cluster_settings_in_files, load_settings
 from xmslurm_repro.config.settings import (
     LOCAL,
     ClusterSettings,
@@ -17,5 +19,9 @@ __all__ = [
     "ProxySettings",
     "RegistrySettings",
     "Settings",
+    "cluster_settings_in_files",
+    "file_to_write",
+    "keep_file",
     "load_settings",
+    "with_cluster",
 ]

@@ -52,6 +52,18 @@ def project_file(start: Path) -> Path | None:
     return None
 
 
+def file_to_write(environ: Mapping[str, str], start: Path, *, for_project: bool) -> Path:
+    """The user's file, or the project's: where there is none yet, at the top of the work tree."""
+    if not for_project:
+        return user_file(environ)
+    found = project_file(start)
+    if found is not None:
+        return found
+    start = start.resolve()
+    tops = [folder for folder in (start, *start.parents) if (folder / ".git").exists()]
+    return (tops[0] if tops else start) / PROJECT_FILE
+
+
 def registry_auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
     """
     Where registry credentials may be, in the order in which they are asked.

@@ -41,19 +41,35 @@ class Layer:
     faults: list[str] = field(default_factory=list)
 
 
-def read_file(file: Path, home: Path) -> Layer:
+def text_of(file: Path) -> str:
+    """
+    What stands in a configuration file; nothing in an absent one.
+
+    Raises:
+        ConfigError: If it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}") from error
+
+
+def read_file(file: Path, home: Path, *, text: str | None = None) -> Layer:
     """
     Read a configuration file; an absent one says nothing.
+
+    Args:
+        file: The file.
+        home: What ``~`` stands for.
+        text: Read this, as if it stood in the file.
 
     Raises:
         ConfigError: If it cannot be read, or is no TOML.
     """
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return Layer()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} cannot be read: {error}") from error
+        document = tomllib.loads(text_of(file) if text is None else text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
             f"{file} is not TOML: {error}", hint="The format is described at https://toml.io."

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from xmslurm_repro.config import folders
-from xmslurm_repro.config.layers import Found, merge, raise_faults, read_file, read_variables
+from xmslurm_repro.config.editing import lines_of_keys
+from xmslurm_repro.config.layers import (
+    Found,
+    merge,
+    raise_faults,
+    read_file,
+    read_variables,
+    text_of,
+)
 from xmslurm_repro.config.settings import (
     LOCAL,
     ClusterSettings,
@@ -31,7 +40,11 @@ _Values = dict[tuple[str, ...], Found]
 
 
 def load_settings(
-    *, environ: Mapping[str, str], start: Path, home_override: Path | None = None
+    *,
+    environ: Mapping[str, str],
+    start: Path,
+    home_override: Path | None = None,
+    changed: Mapping[Path, str] = MappingProxyType({}),
 ) -> Settings:
     """
     Read the user's file, the project's file and the environment, the last one winning.
@@ -40,15 +53,15 @@ def load_settings(
         environ: The environment.
         start: The folder from which the project's file is looked for, upwards.
         home_override: The data folder, whatever the environment says.
+        changed: Text by file: read as if it stood there.
 
     Raises:
         ConfigError: With everything that is wrong, each fault with file, key and what was
             expected.
     """
     user_home = folders.user_home(environ)
-    candidates = (folders.user_file(environ), folders.project_file(start))
-    files = tuple(file for file in candidates if file is not None)
-    layers = [read_file(file, user_home) for file in files]
+    files = _files(environ, start, changed)
+    layers = [read_file(file, user_home, text=changed.get(file)) for file in files]
     values = merge([*layers, read_variables(environ, start, user_home)])
     home = (home_override or folders.data_folder(environ, start)).absolute()
     clusters, faults = _clusters(values)
@@ -80,6 +93,36 @@ def load_settings(
         git_environment={name: environ[name] for name in _GIT_VARIABLES if name in environ},
         files=tuple(file for file in files if file.is_file()),
     )
+
+
+def _files(
+    environ: Mapping[str, str], start: Path, changed: Mapping[Path, str]
+) -> tuple[Path, ...]:
+    """The user's file, then the project's; it may be one that is only about to be written."""
+    user = folders.user_file(environ)
+    project = next((file for file in changed if file != user), folders.project_file(start))
+    return (user,) if project is None else (user, project)
+
+
+def cluster_settings_in_files(
+    *, environ: Mapping[str, str], start: Path, name: str
+) -> list[tuple[str, Any, str]]:
+    """
+    What files say of the cluster *name*: key, value, and ``file:line``; where two say the same
+    key, the one that counts.
+
+    Raises:
+        ConfigError: If a file cannot be read.
+    """
+    stem, home, said = ("clusters", name), folders.user_home(environ), {}
+    for file in _files(environ, start, {}):
+        text = text_of(file)
+        lines = lines_of_keys(text)
+        for path, found in read_file(file, home, text=text).values.items():
+            if path[:2] == stem and path[2:] and found.value is not None:
+                place = f"{file}:{lines[path]}" if path in lines else str(file)
+                said[".".join(path[2:])] = (found.value, place)
+    return [(key, value, place) for key, (value, place) in sorted(said.items())]
 
 
 def _value(values: _Values, *path: str) -> Any:
@@ -120,6 +163,7 @@ def _cluster(name: str, values: _Values) -> ClusterSettings:
         known_hosts=get("known_hosts"),
         identity_files=get("identity_files", ()),
         ssh_config=get("ssh_config"),
+        proxy_jump=get("proxy_jump", ()),
         state_dir=get("state_dir"),
         setup=get("setup", ""),
         teardown=get("teardown", ""),
@@ -143,6 +187,7 @@ def _cluster_faults(cluster: ClusterSettings) -> list[str]:
             "known_hosts": cluster.known_hosts,
             "identity_files": cluster.identity_files,
             "ssh_config": cluster.ssh_config,
+            "proxy_jump": cluster.proxy_jump,
         }
         given = ", ".join(name for name, value in remote.items() if value)
         if given:

@@ -45,6 +45,7 @@ _CLUSTER: Mapping[str, Node] = {
     "known_hosts": kinds.path,
     "identity_files": kinds.listed(kinds.path, "paths", lone=True),
     "ssh_config": kinds.path,
+    "proxy_jump": kinds.listed(kinds.text, "host names", lone=True),
     "state_dir": kinds.text,
     "setup": kinds.commands,
     "teardown": kinds.commands,

@@ -28,6 +28,8 @@ class ClusterSettings:
         host_keys: Public keys, as a line of ``known_hosts`` has them without the host; where
             given, nothing else is accepted.
         known_hosts: A file of its own; ``None`` for the user's.
+        proxy_jump: Hosts to go through, each as ``[user@]host[:port]``; in place of what the SSH
+            configuration says.
         state_dir: Where our files are on the cluster; ``None`` for ``~/.xmslurm``.
         setup: Bash commands that jobs run before anything else on their node (``module load
             apptainer``), and that we run before we look for runtimes; empty for none.
@@ -52,6 +54,7 @@ class ClusterSettings:
     known_hosts: Path | None = None
     identity_files: tuple[Path, ...] = ()
     ssh_config: Path | None = None
+    proxy_jump: tuple[str, ...] = ()
     state_dir: str | None = None
     setup: str = ""
     teardown: str = ""

@@ -103,8 +103,20 @@ class Cluster(Protocol):
         """As the configuration calls it."""
         ...
 
-    async def check(self) -> Sequence[Fact]:
-        """What a launch would need, and what is there."""
+    async def check(
+        self, *, options: Sequence[tuple[str, str]] = (), with_job: bool = False
+    ) -> Sequence[Fact]:
+        """
+        What a launch would need, and what is there.
+
+        Args:
+            options: What jobs are told there, as in `Submission`.
+            with_job: Look on a compute node too, by a tiny job.
+        """
+        ...
+
+    async def charges(self) -> Sequence[Fact]:
+        """Where jobs may run, whom they may be charged to, and which limits there are."""
         ...
 
     async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:

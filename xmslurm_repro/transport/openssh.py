@@ -224,6 +224,8 @@ class OpenSshTransport:
             options["User"] = end.user
         if end.port is not None:
             options["Port"] = str(end.port)
+        if end.proxy_jump:
+            options["ProxyJump"] = ",".join(end.proxy_jump)
         if end.host_key is not None or end.known_hosts is not None:
             options["UserKnownHostsFile"] = end.known_hosts or "/dev/null"
             options["GlobalKnownHostsFile"] = "/dev/null"

@@ -53,6 +53,8 @@ class SshEndpoint:
         user: Who to be.
         port: Where it listens.
         config_files: The ssh_config(5) files to read; none means ``~/.ssh/config``.
+        proxy_jump: Hosts to go through, in this order, as ProxyJump names them; none means those
+            that the configuration names.
         known_hosts: A file of host keys; ``None`` means those that the configuration names,
             ``~/.ssh/known_hosts`` by default, and ``/etc/ssh/ssh_known_hosts``.
         host_key: The one key that the host must have, as a line of a public key file; then
@@ -71,6 +73,7 @@ class SshEndpoint:
     user: str | None = None
     port: int | None = None
     config_files: tuple[str, ...] = ()
+    proxy_jump: tuple[str, ...] = ()
     known_hosts: str | None = None
     host_key: str | None = None
     identity_files: tuple[str, ...] = ()
@@ -84,6 +87,37 @@ class SshEndpoint:
         user = f"{self.user}@" if self.user else ""
         port = f":{self.port}" if self.port not in (None, 22) else ""
         return f"{user}{self.host}{port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostKey:
+    """
+    The key that a host shows, and whether anything here vouches for it.
+
+    Attributes:
+        line: As a public key file has it: kind and key.
+        fingerprint: Of the key, as ``ssh-keygen -l`` prints it.
+        trust: ``known``; ``unknown``: nothing is known of the host; ``changed``: another key is
+            known, or this one was revoked.
+    """
+
+    line: str
+    fingerprint: str
+    trust: str
+
+
+async def read_host_key(endpoint: SshEndpoint) -> HostKey:
+    """
+    Ask a host for its key. Nobody logs in, but to the hosts on the way.
+
+    Raises:
+        ConnectionLostError: If it cannot be reached.
+        HostKeyError: If a host on the way is not who it should be.
+        ConfigError: If a configuration file cannot be read.
+    """
+    from xmslurm_repro.transport.ssh_login import ask_host_key  # noqa: PLC0415
+
+    return await ask_host_key(endpoint)
 
 
 @dataclass(slots=True)

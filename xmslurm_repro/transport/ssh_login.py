@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import asyncssh
 
 from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError
+from xmslurm_repro.transport.ssh import HostKey
 from xmslurm_repro.transport.ssh_link import Link
 
 if TYPE_CHECKING:
@@ -117,12 +118,7 @@ async def _open(
 ) -> None:
     """Append a connection to the endpoint to *opened*, after those that it goes through."""
     told = await _configuration(endpoint)
-    hops = told.tunnel.split(",") if isinstance(told.tunnel, str) and not opened else ()
-    for hop in hops:
-        step = _hop(endpoint, hop)
-        # `Host *` with a ProxyJump concerns the jump host too; OpenSSH skips it likewise.
-        if step.host not in on_the_way:
-            await _open(step, deadline, opened, (*on_the_way, step.host))
+    await _open_hops(endpoint, told, deadline, opened, on_the_way)
     keys = _host_keys(endpoint, told)
     client = _Client(endpoint, deadline, keys)
     agent = told.config.get("IdentityAgent", endpoint.agent_socket)
@@ -151,6 +147,62 @@ async def _open(
     opened.append(connection)
 
 
+async def _open_hops(
+    endpoint: SshEndpoint,
+    told: asyncssh.SSHClientConnectionOptions,
+    deadline: _Deadline,
+    opened: list[asyncssh.SSHClientConnection],
+    on_the_way: tuple[str, ...],
+) -> None:
+    """Append connections to the hosts that the endpoint is reached through."""
+    hops: Sequence[str] = endpoint.proxy_jump
+    if not hops and isinstance(told.tunnel, str) and not opened:
+        hops = told.tunnel.split(",")
+    for hop in hops:
+        step = _hop(endpoint, hop)
+        # `Host *` with a ProxyJump concerns the jump host too; OpenSSH skips it likewise.
+        if step.host not in on_the_way:
+            await _open(step, deadline, opened, (*on_the_way, step.host))
+
+
+async def ask_host_key(endpoint: SshEndpoint) -> HostKey:
+    """The key that the endpoint shows, and whether it is known; see `ssh.read_host_key`."""
+    deadline = _Deadline(endpoint.connect_timeout_seconds)
+    opened: list[asyncssh.SSHClientConnection] = []
+    try:
+        async with deadline.timeout:
+            told = await _configuration(endpoint)
+            await _open_hops(endpoint, told, deadline, opened, (endpoint.host,))
+            key = await asyncssh.get_server_host_key(
+                told.host,
+                told.port,
+                tunnel=opened[-1] if opened else (),
+                proxy_command=told.proxy_command,
+                config=None,
+                server_host_key_algs=_HOST_KEY_KINDS,
+            )
+    except (OSError, asyncssh.Error) as error:
+        raise _refused([(endpoint, error)]) from error
+    finally:
+        for connection in reversed(opened):
+            connection.abort()
+    if key is None:
+        raise _refused([(endpoint, ConnectionError("it showed no key"))])
+    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(
+        _host_keys(endpoint, told),
+        told.host_key_alias or told.host,
+        "",
+        None if told.port == 22 else told.port,
+    )
+    trust = "unknown" if not trusted else "changed"
+    if key in trusted or authorities:
+        trust = "known"
+    if key in revoked:
+        trust = "changed"
+    line = key.export_public_key().decode().strip()
+    return HostKey(line=line, fingerprint=key.get_fingerprint(), trust=trust)
+
+
 def _hop(endpoint: SshEndpoint, words: str) -> SshEndpoint:
     """A host on the way, as ProxyJump names it: ``[user@]host[:port]``."""
     words = words.strip().removeprefix("ssh://")
@@ -163,6 +215,7 @@ def _hop(endpoint: SshEndpoint, words: str) -> SshEndpoint:
         host=host.strip("[]"),
         user=user or None,
         port=int(port) if port else None,
+        proxy_jump=(),
         host_key=None,
         identity_files=(),
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import shlex
 from typing import TYPE_CHECKING, Protocol
 
 from xmslurm_repro.config import ClusterSettings, Settings
-from xmslurm_repro.errors import ConfigError
+from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError, ReproError
 from xmslurm_repro.ports.clock import Clock
 from xmslurm_repro.ports.transport import Transport
 from xmslurm_repro.services.tools import ClusterSite
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from xmslurm_repro.cluster.runtime import Runtime
     from xmslurm_repro.cluster.scheduler import Scheduler
     from xmslurm_repro.cluster.shell import RegistryTarget
-    from xmslurm_repro.transport.ssh import SshEndpoint
+    from xmslurm_repro.transport.ssh import HostKey, SshEndpoint
 
 _STATE_DIR = "~/.xmslurm"
 
@@ -103,6 +104,28 @@ class Sites:
 
         return SshTransport(*endpoints)
 
+    async def host_keys(self, name: str | None) -> list[tuple[str, HostKey | ReproError]]:
+        """
+        The key that each host of a cluster shows, or why it shows none.
+
+        Nobody logs in but to the hosts on the way. Nothing for clusters that are reached by
+        other means than our own SSH.
+        """
+        configured = self._settings.cluster(name)
+        if configured.transport != "ssh":
+            return []
+        from xmslurm_repro.transport.ssh import read_host_key
+
+        async def ask(endpoint: SshEndpoint) -> HostKey | ReproError:
+            try:
+                return await read_host_key(endpoint)
+            except (ConnectionLostError, HostKeyError) as error:
+                return error
+
+        endpoints = self._endpoints(configured)
+        found = await asyncio.gather(*map(ask, endpoints))
+        return [(str(end), key) for end, key in zip(endpoints, found, strict=True)]
+
     def _endpoints(self, configured: ClusterSettings) -> tuple[SshEndpoint, ...]:
         from xmslurm_repro.transport.ssh import SshEndpoint
 
@@ -113,6 +136,7 @@ class Sites:
                 user=configured.user,
                 port=configured.port,
                 config_files=(str(config),) if config else (),
+                proxy_jump=configured.proxy_jump,
                 known_hosts=str(known_hosts) if known_hosts else None,
                 host_key=key,
                 identity_files=tuple(str(path) for path in configured.identity_files),
@@ -121,6 +145,15 @@ class Sites:
             )
             for host, key in zip(configured.hosts, _host_keys(configured), strict=True)
         )
+
+
+async def read_host_keys(
+    settings: Settings, name: str, *, ask: Ask | None
+) -> list[tuple[str, HostKey | ReproError]]:
+    """The key that each host of a cluster shows; see `Sites.host_keys`."""
+    from xmslurm_repro.wiring.system import SystemClock
+
+    return await Sites(settings, SystemClock(), ask).host_keys(name)
 
 
 def _host_keys(configured: ClusterSettings) -> tuple[str | None, ...]:

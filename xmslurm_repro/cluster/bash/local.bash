@@ -183,8 +183,3 @@ scheduler_cancel() {
 scheduler_limits() { :; }
 
 scheduler_grace() { printf 20; }
-
-scheduler_check() {
-    fact scheduler 1 'this launcher, one machine'
-    fact processors 1 "$(nproc)"
-}

@@ -85,24 +85,6 @@ scheduler_limits() {  # ACCOUNT PARTITION QOS
     return 0
 }
 
-scheduler_check() {
-    local line value
-    line=$(timeout 20 sbatch --version 2>&1) && fact scheduler 1 "$line" || fact scheduler 0 "sbatch: $line"
-    line=$(timeout 20 scontrol ping 2>&1 | head -n 1)
-    [[ $line == *UP* ]] && fact controller 1 "$line" || fact controller 0 "$line"
-    line=$(timeout 20 sinfo -h -o '%P %a %l %D' 2>&1 | tr '\n' ';') && fact partitions 1 "$line" || fact partitions 0 "$line"
-    if line=$(timeout 20 sacct -n -X -S now -o JobID 2>&1 >/dev/null) && [[ -z $line ]]; then
-        fact accounting 1 'sacct answers'
-    else
-        fact accounting 1 "not usable ($line); runs are followed by their own records"
-    fi
-    timeout 20 scontrol show config 2>/dev/null | while read -r line value; do
-        case $line in
-            MaxArraySize | KillWait | MinJobAge | MaxJobCount) fact "$line" 1 "${value#= }" ;;
-        esac
-    done
-}
-
 # How long a job has between SIGTERM and SIGKILL.
 scheduler_grace() {
     local wait
