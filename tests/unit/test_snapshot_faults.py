@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,8 @@ from xmslurm_repro.errors import (
 )
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import EntryKind
+from xmslurm_repro.snapshot import content, scan
+from xmslurm_repro.snapshot.cache import Stamp
 from xmslurm_repro.store.memory import MemoryObjectBatch, MemoryObjectStore
 
 
@@ -153,6 +157,115 @@ def test_a_rewrite_of_the_same_size_and_mtime_while_a_file_is_read_is_noticed(bo
     box.store = Meddling(b"start", meddle, times=1)
 
     assert b"START" == box.content("log")
+
+
+def test_a_write_that_no_stamp_shows_is_noticed_in_a_file_that_is_new(
+    box: GitBox, monkeypatch: pytest.MonkeyPatch
+):
+    place = box.write("log", "start")
+    changed_at = place.stat().st_mtime_ns
+
+    def coarse(found: os.stat_result) -> Stamp:
+        return Stamp(changed_at, changed_at, found.st_size, found.st_ino, found.st_mode)
+
+    # A clock that stands still, as a file's does while one long write goes on.
+    for module in (scan, content):
+        monkeypatch.setattr(module, "stamp", coarse)
+
+    # The very first read is torn: what comes after it in the store is not what is on the disk.
+    box.store = Meddling(b"start", lambda: place.write_bytes(b"START"), times=1)
+
+    assert b"START" == box.content("log")
+
+
+def test_a_file_under_constant_fire_is_whole_or_an_error(box: GitBox):
+    place = box.write("hot", b"A" * 2_000_000)
+    box.write("cold", "1")
+    box.commit()
+    writer = subprocess.Popen([sys.executable, "-c", _FIRE, str(place)], stdout=subprocess.PIPE)
+    try:
+        assert b"begun\n" == writer.stdout.readline()
+        seen: list[bytes | None] = []
+        named: list[str] = []
+        for _ in range(12):
+            try:
+                seen.append(box.content("hot"))
+            except ChangingFileError as error:
+                named += error.details
+    finally:
+        writer.kill()
+        writer.communicate()
+
+    assert all(len(set(data or b"")) == 1 for data in seen)
+    assert {*named} <= {"hot"}
+
+
+_FIRE = """
+import os, random, sys, time
+chance, descriptor = random.Random(5), os.open(sys.argv[1], os.O_WRONLY)
+print("begun", flush=True)
+while True:
+    os.pwrite(descriptor, bytes([chance.choice(b"ABCDEFG")]) * 2_000_000, 0)
+    time.sleep(0.2 * chance.random())
+"""
+
+
+def test_folders_that_come_and_go_do_not_stop_a_capture_or_are_named(box: GitBox):
+    for number in range(50):
+        box.write(f"kept/{number}", str(number))
+    box.commit()
+    churn = subprocess.Popen([sys.executable, "-c", _CHURN, str(box.root)], stdout=subprocess.PIPE)
+    seen: list[list[bytes]] = []
+    named: list[str] = []
+    try:
+        assert b"begun\n" == churn.stdout.readline()
+        for _ in range(12):
+            try:
+                seen.append([path for path in box.paths() if path.startswith(b"kept/")])
+            except ChangingFileError as error:
+                named += error.details
+    finally:
+        churn.kill()
+        churn.communicate()
+
+    assert all(len(kept) == 50 for kept in seen)
+    assert all(path.startswith(("come", "came")) for path in named)
+
+
+_CHURN = """
+import os, shutil, sys
+print("begun", flush=True)
+while True:
+    for number in range(3):
+        os.makedirs(f"{sys.argv[1]}/come{number}/deep", exist_ok=True)
+        open(f"{sys.argv[1]}/come{number}/deep/file", "w").close()
+        os.rename(f"{sys.argv[1]}/come{number}", f"{sys.argv[1]}/came{number}")
+        shutil.rmtree(f"{sys.argv[1]}/came{number}")
+"""
+
+
+@pytest.mark.parametrize("kind", ["FIFO", "socket", "device"])
+def test_what_git_tracks_and_is_no_file_any_more_is_named_with_its_kind(box: GitBox, kind: str):
+    for name in ("a", "b"):
+        box.write(name)
+    box.commit()
+    for name in ("a", "b"):
+        (box.root / name).unlink()
+        if kind == "FIFO":
+            os.mkfifo(box.root / name)
+        elif kind == "socket":
+            with socket.socket(socket.AF_UNIX) as listener:
+                listener.bind(str(box.root / name))
+        elif os.geteuid() == 0:
+            os.mknod(box.root / name, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+        else:
+            os.mkfifo(box.root / name)
+            kind = "FIFO"
+
+    with pytest.raises(UnreadableError) as caught:
+        box.capture()
+
+    assert tuple(f"{n}: git tracks it, but it is a {kind}" for n in "ab") == caught.value.details
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again(box: GitBox):

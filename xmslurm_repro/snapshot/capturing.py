@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +50,10 @@ if TYPE_CHECKING:
     from xmslurm_repro.snapshot.memory import Asked
 
 _ATTEMPTS = 3
+_TICK_NS = 20_000_000
+"""Longer than any kernel takes from one time that it gives to files to the next."""
+_NS_PER_BYTE = 5
+"""How long one write may go on: 200 MB/s."""
 _MANY_PLACES = 1000
 """Beyond this it is time to find out which of them are still needed."""
 
@@ -141,12 +147,14 @@ class _Capture:
     notes: Notes = field(default_factory=dict)
     # What was read in this capture, also by attempts that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
+    # What the file system's clock said then.
+    began_ns: int = 0
     # Whether the store still holds all that is known of.
     is_held: bool = False
 
     def run(self, first: Part, remembering: Remembering, began_ns: int) -> Snapshot:
         cache = StatCache(cache_file(self.access.cache_dir, self.root, "stat"))
-        self.is_held = self.store.has_places(cache.places)
+        self.is_held, self.began_ns = self.store.has_places(cache.places), began_ns
         with self.store.batch() as batch:
             scan, bases, files = self._settle(first, cache, batch)
             origin = describe(scan, bases, files, self.notes)
@@ -273,7 +281,32 @@ class _Capture:
                     moved.add(path)
                 except OSError as error:
                     scan.unreadable[path] = error.strerror or str(error)
+            young = [path for path, found, _ in unread if path in files and self._is_young(found)]
+            for path in _unsettled(reader, young, files):
+                moved.add(path)
+                del files[path], self.fresh[path]
         return moved
+
+    def _is_young(self, found: Stamp) -> bool:
+        """Whether a write that gave the file its stamp may still be under way."""
+        if stat.S_ISLNK(found.mode):
+            return False  # A link's text is written at once, with the link.
+        newest_ns = max(found.mtime_ns, found.ctime_ns)
+        return newest_ns + found.size_bytes * _NS_PER_BYTE > self.began_ns - _TICK_NS
+
+
+def _unsettled(
+    reader: ContentReader, young: list[bytes], files: Mapping[bytes, Known]
+) -> list[bytes]:
+    """
+    Which of the files *young* are not what was read of them.
+
+    A file gets its time when a write begins, and with most kernels the same one within a tick:
+    its stamp says nothing of a write that goes on while we read. Its bytes do, a moment later.
+    """
+    if young:
+        time.sleep(_TICK_NS / 1e9)  # noqa: TID251 (waits for the file system's clock, not ours)
+    return [path for path in young if not reader.is_still(path, files[path])]
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.store import ObjectBatch
 from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp, stamp
+from xmslurm_repro.store.hashing import Blake3Hasher
 
 _WHOLE_BYTES = 4 * 1024 * 1024
 """Up to this size a file is read at once; larger ones are streamed."""
@@ -62,6 +63,19 @@ class ContentReader:
             raise MovedError(path) from error
         self.advance(expected.size_bytes)
         return Known(*expected, bytes.fromhex(digest.hex), object_id)
+
+    def is_still(self, path: bytes, known: Known) -> bool:
+        """Whether the file, read once more, has the bytes and the stamp that it had."""
+        place, hasher = os.path.join(self.root, path), Blake3Hasher()
+        try:
+            descriptor = self._open(place)
+            with os.fdopen(descriptor, "rb", buffering=0) as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    hasher.update(chunk)
+            is_same_file = stamp(os.lstat(place)) == known[:5]
+        except (OSError, MovedError):
+            return False
+        return is_same_file and bytes.fromhex(hasher.digest().hex) == known.blake3
 
     def _link(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
         try:
