@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import NoReturn
 
 import click
 
@@ -26,13 +27,18 @@ def run_guarded(command: click.Command) -> None:
         _report_usage(error)
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
-        _say("interrupted")
-        sys.exit(_INTERRUPTED)
+        say_interrupted()
     except BrokenPipeError:
         # Whoever reads us (`head`) has seen enough; Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def say_interrupted() -> NoReturn:
+    """End the process as somebody wished it."""
+    _say("interrupted")
+    sys.exit(_INTERRUPTED)
 
 
 def report(error: ReproError) -> None:

@@ -42,9 +42,14 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 def print_fields(fields: Sequence[tuple[str, str]]) -> None:
     """Print a name and a value on each line, the values under each other."""
+    for line in field_lines(fields):
+        click.echo(line)
+
+
+def field_lines(fields: Sequence[tuple[str, str]]) -> list[str]:
+    """What `print_fields` prints, with styles."""
     width = max((len(name) for name, _ in fields), default=0)
-    for name, value in fields:
-        click.echo(f"{click.style(name.ljust(width), dim=True)}  {value}")
+    return [f"{click.style(name.ljust(width), dim=True)}  {value}" for name, value in fields]
 
 
 def say_state(state: RunState, reason: str | None = None) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from xmslurm_repro.cli.output import json_option, plural, print_fields, print_json, say_bytes
+from xmslurm_repro.cli.output import field_lines, json_option, plural, print_json, say_bytes
 from xmslurm_repro.cli.session import run
+from xmslurm_repro.model.canonical import Json, readable_json
 
 if TYPE_CHECKING:
     from xmslurm_repro.model.choice import Explanation
@@ -38,12 +39,15 @@ def snapshot(paths: tuple[Path, ...], as_json: bool, **given: Any) -> int:
 
     Where the git tree of the snapshot is the commit's, it is the commit, byte for byte.
     """
+    from xmslurm_repro.cli.answers import notice, show_and_keep
+
+    start = Path(os.curdir).absolute()
+    before = None if paths else notice(start)
 
     async def body(tools: Tools) -> int:
         from xmslurm_repro.services.prepare import CodeRequest, take_snapshot
 
-        start = Path(os.curdir).absolute()
-        if paths:
+        if before is None:
             found = [
                 tools.snapshots.explain(
                     start,
@@ -64,20 +68,20 @@ def snapshot(paths: tuple[Path, ...], as_json: bool, **given: Any) -> int:
             exclude=given["exclude"],
         )
         taken = take_snapshot(tools, request)
-        if as_json:
-            print_json(
-                {
-                    "snapshot": str(taken.root),
-                    "files": taken.file_count,
-                    "size_bytes": taken.size_bytes,
-                    "origin": taken.origin.to_json(),
-                }
-            )
-        else:
-            _print_snapshot(taken)
+        text = readable_json(_snapshot_json(taken)) if as_json else _snapshot_text(taken)
+        show_and_keep(text, taken, before, given)
         return 0
 
     return run(body, is_quiet=as_json)
+
+
+def _snapshot_json(taken: Snapshot) -> Json:
+    return {
+        "snapshot": str(taken.root),
+        "files": taken.file_count,
+        "size_bytes": taken.size_bytes,
+        "origin": taken.origin.to_json(),
+    }
 
 
 def _print_explanations(found: list[Explanation], *, as_json: bool) -> None:
@@ -91,7 +95,7 @@ def _print_explanations(found: list[Explanation], *, as_json: bool) -> None:
         click.echo(f"{mark}  {item.path}: {item.why}{rule}")
 
 
-def _print_snapshot(taken: Snapshot) -> None:
+def _snapshot_text(taken: Snapshot) -> str:
     origin = taken.origin
     size = f"{plural(taken.file_count, 'file')}, {say_bytes(taken.size_bytes)}"
     fields = [("snapshot", f"{taken.root}"), ("content", size)]
@@ -104,10 +108,8 @@ def _print_snapshot(taken: Snapshot) -> None:
         fields.append(("git tree", origin.tree + (" (the commit's: it is clean)" * is_commit)))
     fields += [(f"remote {name}", url) for name, url in origin.remotes]
     fields += [("submodule", f"{path} at {commit}") for path, commit in origin.submodules]
-    print_fields(fields)
-    for path, what in origin.changed:
-        click.echo(f"  {what}: {path}")
-    for path, reason in origin.skipped:
-        click.echo(f"  left out: {path} ({reason})")
-    for path, note in origin.notable:
-        click.echo(f"  note: {path}: {note}")
+    lines = field_lines(fields)
+    lines += [f"  {what}: {path}" for path, what in origin.changed]
+    lines += [f"  left out: {path} ({reason})" for path, reason in origin.skipped]
+    lines += [f"  note: {path}: {note}" for path, note in origin.notable]
+    return "\n".join(lines)

@@ -42,11 +42,7 @@ def project_file(start: Path) -> Path | None:
     Outside any work tree only *start* itself counts: what lies in folders above it may be
     anybody's.
     """
-    start = start.resolve()
-    above = [start, *start.parents]
-    tops = [folder for folder in above if (folder / ".git").exists()]
-    within = above[: above.index(tops[0]) + 1] if tops else [start]
-    for folder in within:
+    for folder in _within(start.resolve()):
         if (folder / PROJECT_FILE).is_file():
             return folder / PROJECT_FILE
     return None
@@ -62,6 +58,28 @@ def file_to_write(environ: Mapping[str, str], start: Path, *, for_project: bool)
     start = start.resolve()
     tops = [folder for folder in (start, *start.parents) if (folder / ".git").exists()]
     return (tops[0] if tops else start) / PROJECT_FILE
+
+
+def looked_at(environ: Mapping[str, str], start: Path) -> tuple[list[Path], list[Path]]:
+    """
+    The files that decide the settings beside the environment, whether they are there or not.
+
+    And the places that decide for being there only.
+    """
+    start = start.resolve()
+    within = _within(start)
+    files = [user_file(environ), *(folder / PROJECT_FILE for folder in within)]
+    above = [start, *start.parents]
+    is_in_repository = (within[-1] / ".git").exists()
+    places = within if is_in_repository else above
+    return files, [folder / ".git" for folder in places]
+
+
+def _within(start: Path) -> list[Path]:
+    """The folders that a project's file may be in, from *start* upwards."""
+    above = [start, *start.parents]
+    tops = [folder for folder in above if (folder / ".git").exists()]
+    return above[: above.index(tops[0]) + 1] if tops else [start]
 
 
 def registry_auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:

@@ -20,8 +20,7 @@ from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects, open_
 from xmslurm_repro.snapshot.head_tree import root_tree
 from xmslurm_repro.snapshot.repository import Repository, find_repository, repository_at
 from xmslurm_repro.snapshot.tree import StoredTree
-from xmslurm_repro.snapshot.witnesses import load_checked
-from xmslurm_repro.store.hashing import blake3_hex
+from xmslurm_repro.snapshot.witnesses import load_checked, refs_digest
 
 if TYPE_CHECKING:
     from dulwich.object_store import DiskObjectStore
@@ -119,7 +118,7 @@ def _save(tree: GitTree, remembered: Path, hash_name: str) -> None:
 def _is_on_remote(repository: Repository, commit: str, cache_dir: Path) -> bool | None:
     """Whether a branch of a remote holds *commit*; ``None`` if that would take too long to say."""
     remembered = cache_file(cache_dir, repository.root, "remote")
-    key = f"{commit} {_refs_digest(repository)} ".encode()
+    key = f"{commit} {refs_digest(repository.common_dir)} ".encode()
     body = load_checked(remembered, _REMOTE_MAGIC)
     if body is not None and body.startswith(key):
         return body == key + b"yes"
@@ -136,24 +135,6 @@ def _is_on_remote(repository: Repository, commit: str, cache_dir: Path) -> bool 
     if found is not None:
         save_checked(remembered, _REMOTE_MAGIC, key + (b"yes" if found else b"no"))
     return found
-
-
-def _refs_digest(repository: Repository) -> str:
-    """Changes whenever a ref of a remote does."""
-    texts: list[bytes] = []
-    for name in (b"packed-refs", b"shallow", os.path.join(b"reftable", b"tables.list")):
-        with suppress(OSError), open(os.path.join(repository.common_dir, name), "rb") as file:
-            texts.append(file.read())
-    folders = [os.path.join(repository.common_dir, b"refs", b"remotes")]
-    while folders:
-        with suppress(OSError), os.scandir(folders.pop()) as found:
-            for entry in sorted(found, key=lambda entry: entry.name):
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                    continue
-                with suppress(OSError), open(entry.path, "rb") as file:
-                    texts.append(entry.path + b"\0" + file.read())
-    return blake3_hex(b"\0".join(sorted(texts)))
 
 
 def _walk(store: DiskObjectStore, tips: set[bytes], wanted: bytes) -> bool | None:

@@ -91,3 +91,33 @@ def load_checked(path: str | os.PathLike[str], magic: bytes) -> bytes | None:
 def checked_digits(body: bytes | bytearray | memoryview) -> bytes:
     """What stands before the body of a file that is to be read by `load_checked`."""
     return blake3_hex(body).encode()
+
+
+def refs_digest(common_dir: bytes) -> str:
+    """What changes whenever a ref of a remote does, in the repository of that common folder."""
+    places = [
+        os.path.join(common_dir, name)
+        for name in (b"packed-refs", b"shallow", os.path.join(b"reftable", b"tables.list"))
+    ]
+    texts = [text for place in places if (text := _read(place)) is not None]
+    folders = [os.path.join(common_dir, b"refs", b"remotes")]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif (text := _read(entry.path)) is not None:
+                texts.append(entry.path + b"\0" + text)
+    return blake3_hex(b"\0".join(sorted(texts)))
+
+
+def _read(path: bytes) -> bytes | None:
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except OSError:
+        return None
