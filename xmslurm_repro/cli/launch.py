@@ -252,6 +252,8 @@ def _print_plan(plan: Plan, *, as_json: bool) -> None:
     )
     for path, reason in origin.skipped:
         click.echo(f"  left out: {path} ({reason})")
+    for remark in plan.remarks:
+        click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {remark}", err=True)
     for path, note in origin.notable:
         click.echo(f"{click.style('warning:', fg='yellow', bold=True)} {path}: {note}", err=True)
 

@@ -1,7 +1,7 @@
 """What ``uv sync`` would install of local projects, read from their ``pyproject.toml``.
 
-No build backend runs, neither here nor later: what only one could tell (``project.dynamic``) is
-unknown.
+No build backend runs, neither here nor later: of what only one could tell (``project.dynamic``)
+the version is read where the backend would (`dynamic_version`), and the rest is missing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from packaging.version import InvalidVersion, Version
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.lock.project import inside, is_folder, join, parent, read_toml, table
+from xmslurm_repro.lock.version import Found, dynamic_version
 from xmslurm_repro.model.project import UNKNOWN_VERSION, EntryPoint, Project
 from xmslurm_repro.ports.store import Tree
 
@@ -52,21 +53,25 @@ def installed_projects(tree: Tree, folders: Iterable[str]) -> tuple[Project, ...
             continue
         name, version = _identity(document, path)
         if name:
+            dynamic = Found() if version else dynamic_version(tree, place, document)
             project = Project(
                 name=name,
-                version=version,
+                version=version or dynamic.version or UNKNOWN_VERSION,
                 sources=_sources(tree, document, place),
                 entry_points=tuple(_entry_points(document, path)),
+                rule=dynamic.rule,
+                generated=dynamic.generated,
             )
             found.setdefault(canonicalize_name(name), project)
     return tuple(found[name] for name in sorted(found))
 
 
-def _identity(document: Mapping[str, Any], path: str) -> tuple[str | None, str]:
+def _identity(document: Mapping[str, Any], path: str) -> tuple[str | None, str | None]:
     project, poetry = table(document, "project"), table(document, "tool", "poetry")
     name, version = (project.get(key, poetry.get(key)) for key in ("name", "version"))
-    if version is None:
-        return (name if isinstance(name, str) else None), UNKNOWN_VERSION
+    has_rule = "poetry-dynamic-versioning" in table(document, "tool")
+    if version is None or (has_rule and version in {"0.0.0", "0"}):
+        return (name if isinstance(name, str) else None), None
     try:
         return (name if isinstance(name, str) else None), str(Version(version))
     except (InvalidVersion, TypeError) as error:

@@ -10,8 +10,10 @@ from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import locate_by_uv
 from xmslurm_repro.lock.project import Choice
 from xmslurm_repro.lock.resolve import projects_without_lock, resolve_lock
+from xmslurm_repro.lock.version import version_of_tag
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
+from xmslurm_repro.model.tags import TagDistance, TagRule
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
 from xmslurm_repro.transport.http import Http
@@ -62,6 +64,10 @@ class Locks:
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """As `Lock.projects` and `projects_without_lock`."""
         return lock.projects if lock else projects_without_lock(tree, folder)
+
+    def version_of_tag(self, rule: TagRule, distance: TagDistance) -> str | None:
+        """As the function of that name."""
+        return version_of_tag(rule, distance)
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """As `fetch_artifacts`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.reader import Reader
+from xmslurm_repro.model.tags import TagRule
 
 UNKNOWN_VERSION = "0+unknown"
 """For a project whose version only its build backend can compute, which we do not run."""
@@ -31,12 +32,17 @@ class Project:
         sources: Folders of the snapshot that its modules are imported from, in this order; the
             empty text is the root.
         entry_points: By group, then name.
+        rule: How its version follows from a tag, while that is `UNKNOWN_VERSION`. Not written.
+        generated: A file that its build backend would write with the version, and that the
+            snapshot has not. Not written.
     """
 
     name: str
     version: str
     sources: tuple[str, ...]
     entry_points: tuple[EntryPoint, ...] = ()
+    rule: TagRule | None = field(default=None, compare=False)
+    generated: str | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""

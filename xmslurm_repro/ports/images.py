@@ -14,6 +14,7 @@ from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.model.tags import TagDistance, TagRule
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import Tree
 
@@ -78,6 +79,10 @@ class Snapshotter(Protocol):
         Complete the origin of *snapshot*, captured from *start* just now: the id that git would
         give its tree, that of its commit's tree, and whether a remote has the commit.
         """
+        ...
+
+    def nearest_tags(self, start: Path, *, has_changes: bool) -> TagDistance | None:
+        """What tag the commit in *start* comes after; ``None`` without a commit."""
         ...
 
     def explain(
@@ -209,6 +214,10 @@ class LockSource(Protocol):
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """The local projects that *lock*, or without one *folder*, shows as installed."""
+        ...
+
+    def version_of_tag(self, rule: TagRule, distance: TagDistance) -> str | None:
+        """The version that *rule* makes of *distance*; ``None`` if it makes none of it."""
         ...
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:

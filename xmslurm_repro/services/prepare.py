@@ -14,6 +14,7 @@ from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.store import Tree
 from xmslurm_repro.services.tools import Tools
+from xmslurm_repro.services.versions import with_versions
 
 DEFAULT_BASE = "default"
 """The local base that is meant when neither the launch nor the configuration names one."""
@@ -59,6 +60,7 @@ class Plan:
         base: The base image, resolved.
         recipe: All that decides the image's bytes.
         workdir: Where the command starts, in the image.
+        remarks: What of it may surprise, for people.
     """
 
     snapshot: Snapshot
@@ -67,6 +69,7 @@ class Plan:
     base: BaseImage
     recipe: Recipe
     workdir: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +130,9 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     tree = tools.snapshots.tree(snapshot.root)
     lock = _resolve_lock(tools, request, tree, folder, base)
     artifacts = lock.artifacts if lock else ()
+    projects, remarks = with_versions(
+        tools, request.start, snapshot, tools.locks.projects(tree, folder, lock)
+    )
     recipe = Recipe(
         layout=LAYOUT,
         base=base.manifest.digest,
@@ -134,7 +140,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         target=(lock.target if lock else None) or base.target,
         artifacts=artifacts,
         snapshot=snapshot.root,
-        projects=tools.locks.projects(tree, folder, lock),
+        projects=projects,
         conda_layout=CONDA_LAYOUT if any(one.is_conda for one in artifacts) else None,
     )
     origin = tools.store.put(canonical_json(snapshot.origin.to_json()))
@@ -148,6 +154,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         base=base,
         recipe=recipe,
         workdir=str(PurePosixPath(CODE_DIR) / folder) if folder else CODE_DIR,
+        remarks=remarks,
     )
 
 

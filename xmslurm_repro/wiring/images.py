@@ -17,6 +17,7 @@ from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
+from xmslurm_repro.model.tags import TagDistance, TagRule
 from xmslurm_repro.ports.images import Branch
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
@@ -120,6 +121,12 @@ class Snapshots:
         from xmslurm_repro.snapshot.identity import identify
 
         return identify(start, snapshot, store=self.store, cache_dir=self.cache_dir)
+
+    def nearest_tags(self, start: Path, *, has_changes: bool) -> TagDistance | None:
+        """See `Snapshotter`."""
+        from xmslurm_repro.snapshot.tags import nearest_tags
+
+        return nearest_tags(start, has_changes=has_changes)
 
     def explain(
         self,
@@ -298,6 +305,10 @@ class LazyLocks:
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """See `LockSource`."""
         return self._locks.projects(tree, folder, lock)
+
+    def version_of_tag(self, rule: TagRule, distance: TagDistance) -> str | None:
+        """See `LockSource`."""
+        return self._locks.version_of_tag(rule, distance)
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """See `LockSource`."""

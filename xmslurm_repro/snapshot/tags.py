@@ -1,0 +1,124 @@
+"""The nearest tag behind HEAD, as ``git describe --tags`` finds it; nothing is run."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from xmslurm_repro.errors import FormatError, NoRepositoryError
+from xmslurm_repro.model.tags import TagDistance
+from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects, open_refs
+from xmslurm_repro.snapshot.repository import find_repository, read_head
+
+if TYPE_CHECKING:
+    from dulwich.object_store import DiskObjectStore
+
+_TAGS = b"refs/tags/"
+_CANDIDATES = 10
+"""How many of the newest tags are compared, as git does (``--candidates``)."""
+
+
+def nearest_tags(start: Path, *, has_changes: bool) -> TagDistance | None:
+    """
+    What tag HEAD of the repository at *start* comes after, of those that have a digit.
+
+    Of the ten newest the one with the fewest commits between counts.
+
+    Args:
+        start: A folder in it.
+        has_changes: What is known of the work tree; goes into the answer.
+
+    Returns:
+        The tag; ``None`` where there is no repository or no commit.
+
+    Raises:
+        FormatError: If the repository's objects cannot be read.
+    """
+    try:
+        repository = find_repository(start)
+    except NoRepositoryError:
+        return None
+    head = read_head(repository).commit
+    if head is None:
+        return None
+    try:
+        with open_objects(repository, hash_name_of(head)) as objects:
+            refs = open_refs(repository)
+            history = _History(objects)
+            named = _tagged(objects, refs)
+            found = _candidates(history, head.encode(), named)
+            behind = [(len(_ahead(history, head.encode(), one)), one) for one in found]
+            # The newest of several that are equally far.
+            count, best = min(behind, key=lambda one: one[0], default=(0, b""))
+            if not best:
+                count = sum(1 for _ in history.newest_first(head.encode()))
+            return TagDistance(tags=named.get(best, ()), commits=count, has_changes=has_changes)
+    except Exception as error:
+        # The library raises a dozen unrelated types for damaged objects.
+        raise FormatError(
+            f"the history of {start} cannot be read: {error!r}",
+            hint="Run `git fsck` in the repository; a partial clone may need `git fetch` first.",
+        ) from error
+
+
+class _History:
+    """Commits, each read once. What a shallow clone lacks ends the history there."""
+
+    def __init__(self, objects: DiskObjectStore) -> None:
+        self._objects = objects
+        self._known: dict[bytes, tuple[int, tuple[bytes, ...]]] = {}
+
+    def commit(self, name: bytes) -> tuple[int, tuple[bytes, ...]]:
+        """Its time and its parents."""
+        if name not in self._known:
+            found: Any = self._objects[name]  # type: ignore[index]
+            parents = tuple(one for one in found.parents if one in self._objects)
+            self._known[name] = (found.commit_time, parents)
+        return self._known[name]
+
+    def newest_first(self, start: bytes) -> Iterator[bytes]:
+        """Every commit behind *start*, by time."""
+        queue = [(-self.commit(start)[0], start)]
+        seen = {start}
+        while queue:
+            _, name = heapq.heappop(queue)
+            yield name
+            for parent in self.commit(name)[1]:
+                if parent not in seen:
+                    seen.add(parent)
+                    heapq.heappush(queue, (-self.commit(parent)[0], parent))
+
+
+def _tagged(objects: DiskObjectStore, refs: Any) -> dict[bytes, tuple[str, ...]]:
+    """By commit, the names of its tags: annotated ones first, otherwise by name."""
+    from dulwich.objects import Tag  # noqa: PLC0415 (costs 40 ms)
+
+    found: dict[bytes, list[tuple[bool, str]]] = {}
+    for ref in sorted(refs.allkeys()):
+        name = ref.removeprefix(_TAGS).decode("utf-8", "backslashreplace")
+        if not ref.startswith(_TAGS) or not any(map(str.isdigit, name)):
+            continue
+        target = refs[ref]
+        is_light = True
+        while target in objects and isinstance(found_tag := objects[target], Tag):
+            target, is_light = found_tag.object[1], False
+        found.setdefault(target, []).append((is_light, name))
+    return {commit: tuple(name for _, name in sorted(names)) for commit, names in found.items()}
+
+
+def _candidates(history: _History, head: bytes, named: dict[bytes, tuple[str, ...]]) -> list[bytes]:
+    found: list[bytes] = []
+    if named:
+        for name in history.newest_first(head):
+            if name in named:
+                found.append(name)
+                if len(found) == _CANDIDATES or name == head:
+                    break
+    return found
+
+
+def _ahead(history: _History, head: bytes, tag: bytes) -> set[bytes]:
+    """The commits that *head* has and *tag* has not."""
+    return set(history.newest_first(head)) - set(history.newest_first(tag))
