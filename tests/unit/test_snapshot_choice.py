@@ -13,7 +13,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin
-from xmslurm_repro.snapshot import cache
+from xmslurm_repro.snapshot import witnesses
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "a" * 64 + "\nsize 9\n"
 # In parts, so that nobody's scanner takes this file for a leak.
@@ -170,7 +170,7 @@ def test_a_pointer_is_found_whichever_file_names_it(box: GitBox, place: str, tex
 def test_attributes_outside_of_the_tree_are_looked_at_again_when_they_change(
     box: GitBox, place: str, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(cache, "RACY_MARGIN_NS", -3_600_000_000_000)
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
     box.write("a.bin", POINTER)
     first = box.capture(choice=Choice()).origin.notable
     assert first == box.capture(choice=Choice()).origin.notable

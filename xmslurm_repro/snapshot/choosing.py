@@ -14,7 +14,7 @@ from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.lfs import find_pointers
 from xmslurm_repro.snapshot.paths import shown
 from xmslurm_repro.snapshot.scan import Part, Scan
-from xmslurm_repro.snapshot.secrets import secret_inside
+from xmslurm_repro.snapshot.secrets import is_public, secret_inside
 
 Notes = dict[bytes, str]
 """What people should know of files that are captured, by path."""
@@ -65,13 +65,15 @@ class Rules:
     def doubt(self, root: bytes, path: bytes, found: Stamp, *, is_tracked: bool) -> str | None:
         """What speaks against capturing a file, or ``None``."""
         name = path.rpartition(b"/")[2]
-        if self._secrets is not None and self._secrets.decide(path, name, is_folder=False):
+        place = os.path.join(root, path)
+        is_named = self._secrets is not None and self._secrets.decide(path, name, is_folder=False)
+        if is_named and not is_public(place, found.size_bytes):
             return f"its name looks like a secret's ({_pattern_of(self._secrets, path)})"
         limit = self.choice.max_file_bytes
         if limit is not None and found.size_bytes > limit:
             return f"it is larger than {say_bytes(limit)}"
         if self.choice.looks_inside and not is_tracked and stat.S_ISREG(found.mode):
-            secret = secret_inside(os.path.join(root, path), found.size_bytes)
+            secret = secret_inside(place, found.size_bytes)
             return f"it seems to hold {secret}" if secret else None
         return None
 
