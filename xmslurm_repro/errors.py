@@ -260,6 +260,23 @@ class DoubtfulFilesError(ReproError):
     exit_status = 30
 
 
+class MissingSecretError(ReproError):
+    """The value of a secret cannot be had."""
+
+    code = "missing-secret"
+    exit_status = 32
+
+    def __init__(self, names: Sequence[str], *, details: Sequence[str] = ()) -> None:
+        shown = ", ".join(names)
+        super().__init__(
+            f"no value is known for the secret{'s' if len(names) > 1 else ''} {shown}",
+            hint=f"Set {names[0]} in the environment of this command, or configure a command that "
+            "prints it in `[secret_commands]` of your own configuration file.",
+            details=details,
+        )
+        self.names = tuple(names)
+
+
 class RunFailedError(ReproError):
     """A run that was waited for did not end well."""
 

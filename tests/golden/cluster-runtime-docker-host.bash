@@ -6,6 +6,7 @@ xm_command=(
     "${xm_name}"
     --network=host
     --read-only
+    "${xm_stdin[@]}"
     --ipc=private
     --log-driver=none
     --cap-drop=ALL

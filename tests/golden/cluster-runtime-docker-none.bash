@@ -7,6 +7,7 @@ xm_command=(
     --network=none
     --hostname=xm
     --read-only
+    "${xm_stdin[@]}"
     --ipc=private
     --log-driver=none
     --cap-drop=ALL

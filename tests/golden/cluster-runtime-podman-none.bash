@@ -8,6 +8,7 @@ xm_command=(
     --network=none
     --hostname=xm
     --read-only
+    "${xm_stdin[@]}"
     --read-only-tmpfs=false
     --http-proxy=false
     --log-driver=none

@@ -515,3 +515,25 @@ def test_proxies_and_the_agent_come_from_the_usual_variables(machine: Machine):
         http="http://lower", https="http://all", exceptions=("a.example", ".b.example")
     )
     assert "/agent" == settings.ssh_agent
+
+
+def test_secrets_are_named_and_their_commands_are_the_users_own(machine: Machine):
+    machine.user('[secret_commands]\nONE = "pass show \'a b\'"\nTWO = ["cat", "x y"]\n')
+    machine.local('secrets = ["TWO", "ONE", "TWO"]\n')
+
+    settings = machine.load()
+
+    assert ("ONE", "TWO") == settings.secrets
+    expected = {"ONE": ("pass", "show", "a b"), "TWO": ("cat", "x y")}
+    assert expected == settings.secret_commands
+
+
+def test_a_project_cannot_run_commands_here(machine: Machine):
+    file = machine.local('[secret_commands]\nONE = "true"\n')
+
+    said = "such commands may stand in the user's own file only"
+    assert [f"{file}: secret_commands.ONE: {said}"] == machine.faults()
+
+
+def test_the_environment_is_not_shown_with_the_settings(machine: Machine):
+    assert "hidden" not in repr(machine.load(TOKEN="hidden"))

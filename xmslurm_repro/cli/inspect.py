@@ -23,6 +23,7 @@ from xmslurm_repro.model.canonical import Json
 
 if TYPE_CHECKING:
     from xmslurm_repro.model.manifest import Manifest
+    from xmslurm_repro.model.work import Job
     from xmslurm_repro.services.status import ExperimentSummary, RunStatus
     from xmslurm_repro.services.tools import Tools
 
@@ -134,7 +135,7 @@ def show(experiment: str, as_json: bool) -> int:
     """Show all that is known of EXPERIMENT: what was meant, what was done, what came of it."""
 
     async def body(tools: Tools) -> int:
-        from xmslurm_repro.services.lookup import read_manifest, select
+        from xmslurm_repro.services.lookup import read_manifest, read_unit, select
         from xmslurm_repro.services.status import status, summary
 
         await settle_first(tools)
@@ -145,7 +146,8 @@ def show(experiment: str, as_json: bool) -> int:
         if as_json:
             print_json(_show_json(about, manifest, runs))
         else:
-            _print_manifest(about, manifest)
+            jobs = [job for digest in manifest.units for job in read_unit(tools.store, digest).jobs]
+            _print_manifest(about, manifest, jobs)
             click.echo()
             _print_runs(runs)
             _print_outputs(runs)
@@ -164,7 +166,7 @@ def _show_json(
     }
 
 
-def _print_manifest(about: ExperimentSummary, manifest: Manifest) -> None:
+def _print_manifest(about: ExperimentSummary, manifest: Manifest, jobs: Sequence[Job]) -> None:
     fields = [
         ("experiment", str(about.row.id)),
         ("title", about.row.title),
@@ -185,6 +187,12 @@ def _print_manifest(about: ExperimentSummary, manifest: Manifest) -> None:
         ]
     if about.command:
         fields.append(("command", say_command(about.command)))
+    # What the units share is said once.
+    inputs = {(each.name, each.digest): each for job in jobs for each in job.inputs}
+    for each in inputs.values():
+        fields.append(("input", f"{each.name}  {each.kind.value}  {each.digest}"))
+    secrets = sorted({name for job in jobs for name in job.secrets})
+    fields += [("secret", name) for name in secrets]
     print_fields(fields)
 
 

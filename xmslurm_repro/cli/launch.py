@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -75,6 +75,13 @@ class _SplitCommand(click.Command):
     "--network",
     type=click.Choice(["none", "host"]),
     help="What the command may reach.  [default: none]",
+)
+@click.option(
+    "--secret",
+    "secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Give the command this variable of yours, and record only its name. Repeatable.",
 )
 @click.option(
     "--option",
@@ -176,7 +183,24 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
         options=tuple(sorted(name_and_value(text) for text in given["options"])),
         sweep=sweep,
         max_parallel_tasks=given["max_parallel"],
+        secrets=_secrets(tools, given["secrets"]),
     )
+
+
+def _secrets(tools: Tools, names: Sequence[str]) -> tuple[str, ...]:
+    from xmslurm_repro.model.work import check_secret_name
+
+    for name in names:
+        try:
+            check_secret_name(name)
+        except ValueError:
+            # Without the word itself: it may be NAME=VALUE.
+            raise UsageError(
+                "--secret takes a name of letters, digits and underscores",
+                hint="Its value is taken from the environment, or from a command; see "
+                "docs/reference/secrets.md.",
+            ) from None
+    return tuple(sorted({*tools.defaults.secrets, *names}))
 
 
 def name_and_value(text: str, *, must_have_value: bool = False) -> tuple[str, str]:

@@ -71,6 +71,7 @@ class Docker:
             f"--network={network}",
             *hostname,
             "--read-only",
+            Words("xm_stdin"),
             "--ipc=private",
             "--log-driver=none",
             "--cap-drop=ALL",

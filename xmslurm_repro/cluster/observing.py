@@ -8,6 +8,7 @@ from xmslurm_repro.cluster.judge import Statuses, judge
 from xmslurm_repro.cluster.program import compose, readable_lines, run_program
 from xmslurm_repro.cluster.records import Attempt, read_attempts
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, JobStatus, Scheduler
+from xmslurm_repro.cluster.secrets import forget_secrets
 from xmslurm_repro.cluster.submitting import read_sections
 from xmslurm_repro.errors import ClusterError
 from xmslurm_repro.model.run import RunId
@@ -56,7 +57,7 @@ async def observe_runs(
         remembered = Statuses(older)
     else:
         remembered = Statuses(())
-    return {
+    seen = {
         run_id: judge(
             attempts.get(run_id, ()),
             known.of(run_id) or remembered.of(run_id),
@@ -65,6 +66,13 @@ async def observe_runs(
         )
         for run_id, job_id in runs.items()
     }
+    if trouble is None and (kept := _text(sections.get("secrets", b"")).split()):
+        # Jobs that were killed, or never began, could not remove them.
+        going = {status.token for status in lines if not status.state.is_final}
+        going |= {run_id.token for run_id, each in seen.items() if not each.state.is_final}
+        if over := sorted({*kept} - going):
+            await forget_secrets(transport, state_dir, over)
+    return seen
 
 
 def _has_ended(attempts: Sequence[Attempt]) -> bool:

@@ -60,6 +60,7 @@ class Podman:
             f"--network={network}",
             "--hostname=xm",
             "--read-only",
+            Words("xm_stdin"),
             "--read-only-tmpfs=false",
             "--http-proxy=false",
             "--log-driver=none",

@@ -15,7 +15,16 @@ from xmslurm_repro.errors import ImageError
 from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.ports.cluster import Submission
 
-JOB_FILES = ("job", "job-end", "job-task", "job-trees", "job-node", "job-run", "job-again")
+JOB_FILES = (
+    "job",
+    "job-end",
+    "job-task",
+    "job-secrets",
+    "job-trees",
+    "job-node",
+    "job-run",
+    "job-again",
+)
 """The bash files that a job is made of."""
 
 _DECOMPRESSORS = {"gzip": "gzip -dc", "zstd": "zstd -dc", "tar": "cat"}
@@ -111,6 +120,7 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
             "#!/bin/bash\n",
             *(f"{line}\n" for line in directives),
             *(f"{name}={shlex.quote(value)}\n" for name, value in values),
+            assign_array("xm_secret_names", submission.secrets),
             assign_array("xm_root_layers", tuple(_layer_words(root))),
             assign_array("xm_code_layers", tuple(_layer_words(code))),
             *(assign_array(name, words) for name, words in runtime.arrays),

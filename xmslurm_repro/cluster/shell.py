@@ -25,6 +25,7 @@ from xmslurm_repro.cluster.records import OutputRecord, read_outputs
 from xmslurm_repro.cluster.runtime import Bubblewrap, Runtime
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, Scheduler
 from xmslurm_repro.cluster.script import PLAIN, Surroundings, render_script
+from xmslurm_repro.cluster.secrets import send_secrets
 from xmslurm_repro.cluster.submitting import Payload, Submitter
 from xmslurm_repro.cluster.tasks import encode_tasks
 from xmslurm_repro.errors import ClusterError, DigestMismatchError, NoRuntimeError, NotFoundError
@@ -202,6 +203,9 @@ class ShellCluster:
             grace_seconds=max(1, hello.kill_wait_seconds * 6 // 10),
             settings=self._registry_settings(runtime),
         )
+        if submission.secret_values:
+            words = (hello.state_dir, submission.token, submission.secret_values)
+            await send_secrets(self._transport, self._scheduler, *words)
         payload = Payload(
             token=submission.token,
             script=script.encode("utf-8"),

@@ -7,12 +7,14 @@ Each reader raises `KindError` with what was expected, as it would follow the wo
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from xmslurm_repro.model.quantity import parse_memory_mib, parse_time_limit_minutes
+from xmslurm_repro.model.work import check_secret_name
 
 
 class KindError(ValueError):
@@ -220,6 +222,33 @@ def variable_name(name: str) -> None:
     """Refuse what no environment variable can be called."""
     if not _VARIABLE_NAME.fullmatch(name):
         raise KindError("the name of an environment variable")
+
+
+def secret_name(name: str) -> None:
+    """Refuse what no secret can be called."""
+    try:
+        check_secret_name(name)
+    except ValueError:
+        raise KindError("a name of letters, digits and underscores") from None
+
+
+def secret(value: Any, place: Place) -> str:
+    """Read the name of a secret."""
+    name = text(value, place)
+    secret_name(name)
+    return name
+
+
+def command(value: Any, place: Place) -> tuple[str, ...]:
+    """Read a command: its words, or one text that is parted as a shell does."""
+    del place
+    try:
+        words = shlex.split(value) if isinstance(value, str) else value
+    except ValueError:
+        raise KindError("a command") from None
+    if not isinstance(words, list) or not words or not all(isinstance(w, str) for w in words):
+        raise KindError("a command: text, or an array of words")
+    return tuple(words)
 
 
 def cluster_name(name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from xmslurm_repro.config import folders
 from xmslurm_repro.config.editing import lines_of_keys
 from xmslurm_repro.config.layers import (
     Found,
+    Layer,
     merge,
     raise_faults,
     read_file,
@@ -66,7 +67,7 @@ def load_settings(
     home = (home_override or folders.data_folder(environ, start)).absolute()
     clusters, faults = _clusters(values)
     default_cluster, more_faults = _default_cluster(values, clusters)
-    raise_faults([*faults, *more_faults])
+    raise_faults([*faults, *more_faults, *_foreign_commands(files, layers)])
     return Settings(
         home=home,
         cache_dir=_value(values, "cache_dir") or home / "cache",
@@ -91,6 +92,11 @@ def load_settings(
         ssh_agent=environ.get("SSH_AUTH_SOCK") or None,
         docker_host=environ.get("DOCKER_HOST") or None,
         git_environment={name: environ[name] for name in _GIT_VARIABLES if name in environ},
+        secrets=tuple(sorted(set(_value(values, "secrets") or ()))),
+        secret_commands={
+            path[1]: found.value for path, found in values.items() if path[0] == "secret_commands"
+        },
+        environ=dict(environ),
         files=tuple(file for file in files if file.is_file()),
     )
 
@@ -123,6 +129,16 @@ def cluster_settings_in_files(
                 place = f"{file}:{lines[path]}" if path in lines else str(file)
                 said[".".join(path[2:])] = (found.value, place)
     return [(key, value, place) for key, (value, place) in sorted(said.items())]
+
+
+def _foreign_commands(files: Sequence[Path], layers: Sequence[Layer]) -> list[str]:
+    """A project that was got from somebody else must not run commands here."""
+    return [
+        f"{file}: secret_commands.{path[1]}: such commands may stand in the user's own file only"
+        for file, layer in list(zip(files, layers, strict=True))[1:]
+        for path in layer.values
+        if path[0] == "secret_commands"
+    ]
 
 
 def _value(values: _Values, *path: str) -> Any:

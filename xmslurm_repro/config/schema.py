@@ -64,6 +64,8 @@ FILE: Mapping[str, Node] = {
     "groups": kinds.listed(kinds.text, "names of dependency groups", lone=True),
     "default_cluster": kinds.text,
     "cache_dir": kinds.path,
+    "secrets": kinds.listed(kinds.secret, "names of variables", lone=True),
+    "secret_commands": Named(check_name=kinds.secret_name, each=kinds.command),
     "index_urls": kinds.listed(kinds.url, "URLs", lone=True),
     "wheelhouses": kinds.listed(kinds.path, "paths", lone=True),
     "registry": {

@@ -111,6 +111,9 @@ class Settings:
         ssh_agent: The agent's socket, or ``None``.
         docker_host: URL of the Docker engine; ``None`` for the usual socket.
         user_home: The user's home folder.
+        secrets: Names of variables that every job gets, whose values are recorded nowhere.
+        secret_commands: What prints the value of a secret, by name.
+        environ: The environment, where the values of all other secrets are looked for.
         git_environment: The variables that say where git's own configuration is.
     """
 
@@ -135,6 +138,9 @@ class Settings:
     ssh_agent: str | None = None
     docker_host: str | None = None
     git_environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: tuple[str, ...] = ()
+    secret_commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     files: tuple[Path, ...] = ()
 
     def cluster(self, name: str | None) -> ClusterSettings:

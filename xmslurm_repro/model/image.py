@@ -5,6 +5,8 @@ Where things are in every image we assemble (in all layouts, frozen):
 - ``/xm/venv``: the locked packages, shaped like a virtual environment.
 - ``/xm/code``: the snapshot.
 - ``/xm/outputs``, ``/xm/pycache``: empty folders, mount points at run time.
+
+``/xm/inputs`` is there at run time only, in jobs that have inputs.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ VENV_DIR = "/xm/venv"
 CODE_DIR = "/xm/code"
 OUTPUTS_DIR = "/xm/outputs"
 PYCACHE_DIR = "/xm/pycache"
+INPUTS_DIR = "/xm/inputs"
 
 MEDIA_TYPE_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MEDIA_TYPE_INDEX = "application/vnd.oci.image.index.v1+json"

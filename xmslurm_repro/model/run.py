@@ -95,6 +95,7 @@ class Receipt:
         job_id: Slurm's, as ``123`` or ``123_4``; ``None`` until confirmed.
         origin: Digest of the `Origin` of its snapshot, as JSON in the store.
         max_parallel_tasks: How many tasks of its submission may run at once, if limited.
+        inputs: Where each of its inputs is on the cluster, by name, sorted.
     """
 
     run_id: RunId
@@ -109,10 +110,11 @@ class Receipt:
     job_id: str | None = None
     origin: Digest | None = None
     max_parallel_tasks: int | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
-        return {
+        written: dict[str, Json] = {
             "format": f"{_RECEIPT_FORMAT}/1",
             "run_id": str(self.run_id),
             "experiment_id": self.experiment_id,
@@ -127,13 +129,16 @@ class Receipt:
             "origin": str(self.origin) if self.origin else None,
             "max_parallel_tasks": self.max_parallel_tasks,
         }
+        if self.inputs:
+            written["inputs"] = dict(self.inputs)
+        return written
 
     @classmethod
     def from_json(cls, reader: Reader) -> Receipt:
         """Read what `to_json` wrote."""
         reader.format_version(_RECEIPT_FORMAT, newest=1)
         replay_of, job_id, origin = (reader.maybe(n) for n in ("replay_of", "job_id", "origin"))
-        throttle = reader.maybe("max_parallel_tasks")
+        throttle, inputs = reader.maybe("max_parallel_tasks"), reader.maybe("inputs")
         return cls(
             run_id=_run_id(reader.field("run_id")),
             experiment_id=reader.field("experiment_id").integer(),
@@ -147,6 +152,7 @@ class Receipt:
             job_id=job_id.text() if job_id else None,
             origin=origin.digest() if origin else None,
             max_parallel_tasks=throttle.integer() if throttle else None,
+            inputs=tuple(inputs.text_map().items()) if inputs else (),
         )
 
 

@@ -1,7 +1,8 @@
-"""What one unit runs: jobs, each with image, argv, environment and resources."""
+"""What one unit runs: jobs, each with image, argv, environment, inputs and resources."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -91,6 +92,62 @@ class Resources:
         )
 
 
+_SECRET_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_INPUT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z")
+
+
+class InputKind(Enum):
+    """What an input is, which says what its digest is of: see `Input`."""
+
+    FILE = "file"
+    FOLDER = "folder"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """
+    Data on the cluster that a job reads.
+
+    Attributes:
+        name: What it is called in the job: ``/xm/inputs/<name>``.
+        kind: A file or a folder.
+        digest: SHA-256 of the file; of a folder that of the list of its files and links, which
+            is written like the list of a run's outputs.
+    """
+
+    name: str
+    kind: InputKind
+    digest: Digest
+
+    def __post_init__(self) -> None:
+        """Refuse what could not be the name of a file."""
+        check_input_name(self.name)
+
+
+def check_input_name(name: str) -> None:
+    """
+    Refuse what no input can be called.
+
+    Raises:
+        ValueError: Saying what names are made of.
+    """
+    if not _INPUT_NAME.match(name):
+        raise ValueError(
+            f"{name!r} is no name for an input: letters, digits, dots, dashes and underscores"
+        )
+
+
+def check_secret_name(name: str) -> None:
+    """
+    Refuse what no secret can be called.
+
+    Raises:
+        ValueError: Saying why.
+    """
+    if not _SECRET_NAME.match(name):
+        raise ValueError(f"{name!r} is no name for a secret: letters, digits and underscores")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """
@@ -105,6 +162,8 @@ class Job:
         workdir: Absolute path in the image.
         resources: What it asks of the cluster.
         network: What it may reach.
+        inputs: Data on the cluster, sorted by name.
+        secrets: Names of variables whose values are nowhere but in the process, sorted.
     """
 
     name: str
@@ -114,6 +173,8 @@ class Job:
     workdir: str
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
+    inputs: tuple[Input, ...] = ()
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no process could be started with."""
@@ -133,10 +194,22 @@ class Job:
             raise ValueError(f"the work folder {self.workdir!r} is not absolute")
         if list(self.env) != sorted(dict(self.env).items()):
             raise ValueError("the environment is not sorted by name, or names one twice")
+        self._check_names()
+
+    def _check_names(self) -> None:
+        names = [each.name for each in self.inputs]
+        if names != sorted(set(names)):
+            raise ValueError("the inputs are not sorted by name, or two have one name")
+        if list(self.secrets) != sorted(set(self.secrets)):
+            raise ValueError("the secrets are not sorted, or one is named twice")
+        for name in self.secrets:
+            check_secret_name(name)
+            if name in dict(self.env):
+                raise ValueError(f"{name} is a secret and set in the environment, too")
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
-        return {
+        written: dict[str, Json] = {
             "name": self.name,
             "image": str(self.image),
             "argv": list(self.argv),
@@ -145,11 +218,24 @@ class Job:
             "resources": self.resources.to_json(),
             "network": self.network.value,
         }
+        # Only where there are any: other work units keep their bytes.
+        if self.inputs:
+            written["inputs"] = {
+                each.name: {"kind": each.kind.value, "digest": str(each.digest)}
+                for each in self.inputs
+            }
+        if self.secrets:
+            written["secrets"] = list(self.secrets)
+        return written
 
     @classmethod
     def from_json(cls, reader: Reader) -> Job:
         """Read what `to_json` wrote."""
-        network = reader.field("network")
+        network, inputs, secrets = (
+            reader.field("network"),
+            reader.maybe("inputs"),
+            reader.maybe("secrets"),
+        )
         try:
             return cls(
                 name=reader.field("name").text(),
@@ -159,9 +245,22 @@ class Job:
                 workdir=reader.field("workdir").text(),
                 resources=Resources.from_json(reader.field("resources")),
                 network=Network(network.text()),
+                inputs=_read_inputs(inputs) if inputs else (),
+                secrets=secrets.texts() if secrets else (),
             )
         except ValueError as error:
             raise reader.fail(f"a job ({error})") from error
+
+
+def _read_inputs(reader: Reader) -> tuple[Input, ...]:
+    return tuple(
+        Input(
+            name=name,
+            kind=InputKind(item.field("kind").text()),
+            digest=item.field("digest").digest(),
+        )
+        for name, item in reader.members()
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Protocol
 
 from xmslurm_repro.model.image import Image
@@ -51,6 +51,8 @@ class Submission:
         full_check: Whether the job re-reads every file that it was given, not only those that
             look touched. Replays do.
         has_time: Whether limits on how much one user submits are waited for as long as it takes.
+        secrets: Names of variables that the job reads from where `secret_values` were sent.
+        secret_values: Their values, by name; empty where it has arrived already.
     """
 
     token: str
@@ -63,6 +65,8 @@ class Submission:
     options: tuple[tuple[str, str], ...] = ()
     max_parallel_tasks: int | None = None
     full_check: bool = False
+    secrets: tuple[str, ...] = ()
+    secret_values: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     has_time: bool = False
 
 

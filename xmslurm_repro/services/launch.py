@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from xmslurm_repro.errors import UsageError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.environment import process_environment
@@ -17,6 +18,9 @@ from xmslurm_repro.services.lookup import keep_manifest, read_manifest
 from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_image, plan_image
 from xmslurm_repro.services.submit import Batch, PlannedRun, submit
 from xmslurm_repro.services.tools import Tools
+
+_TELLING = 6
+"""Characters from which on it is no accident that a value stands somewhere else, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class LaunchRequest:
         options: What the cluster is told beyond its defaults.
         sweep: Several units instead of the one command, in this order.
         max_parallel_tasks: How many units of a sweep may run at once.
+        secrets: Names of variables whose values are sent to the job and recorded nowhere.
     """
 
     code: CodeRequest
@@ -61,6 +66,7 @@ class LaunchRequest:
     options: tuple[tuple[str, str], ...] = ()
     sweep: tuple[Trial, ...] = ()
     max_parallel_tasks: int | None = None
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +89,7 @@ def make_job(
     resources: Resources,
     network: Network,
     name: str = "main",
+    secrets: Sequence[str] = (),
 ) -> Job:
     """A job of the prepared image, with its whole environment."""
     return Job(
@@ -97,6 +104,7 @@ def make_job(
         workdir=prepared.plan.workdir,
         resources=resources,
         network=network,
+        secrets=tuple(sorted(set(secrets))),
     )
 
 
@@ -169,6 +177,26 @@ def plan_launch(tools: Tools, request: LaunchRequest) -> Plan:
     return plan_image(tools, request.code)
 
 
+def _keep_apart(request: LaunchRequest, secrets: Mapping[str, str]) -> None:
+    """
+    Refuse a launch that would write down what it was asked to keep.
+
+    Raises:
+        UsageError: Naming the secret, not its value.
+    """
+    commands = [request.argv, *(trial.argv for trial in request.sweep)]
+    variables = [request.env, *(dict(trial.env) for trial in request.sweep)]
+    words = {word for command in commands for word in command}
+    words |= {value for env in variables for value in env.values()} | {request.title}
+    for name, value in secrets.items():
+        if len(value) >= _TELLING and any(value in word for word in words):
+            raise UsageError(
+                f"the value of the secret {name} stands in the command or its variables, which are "
+                "recorded",
+                hint=f"Let the program read the variable {name} itself.",
+            )
+
+
 async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
     """
     Build what was planned and submit it.
@@ -177,6 +205,7 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
         ReproError: Before anything is submitted, or as `submit`.
     """
     site = tools.site(request.cluster)
+    _keep_apart(request, dict(tools.secrets.reveal(request.secrets)))
     prepared = build_image(tools, plan)
     units = [
         WorkUnit(
@@ -187,6 +216,7 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
                     env={**dict(site.env), **request.env, **dict(trial.env)},
                     resources=request.resources,
                     network=request.network,
+                    secrets=request.secrets,
                 ),
             )
         )

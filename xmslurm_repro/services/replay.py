@@ -73,7 +73,9 @@ async def start_replay(
         raise NotFoundError(f"experiment {selection.name} has no runs to repeat")
     if cluster is not None:
         tools.site(cluster)
-    images = {read_unit(tools.store, run.receipt.unit).jobs[0].image: None for run in originals}
+    jobs = [read_unit(tools.store, run.receipt.unit).jobs[0] for run in originals]
+    tools.secrets.reveal(sorted({name for job in jobs for name in job.secrets}))
+    images = {job.image: None for job in jobs}
     with tools.guard.using():
         require_whole(tools, manifest, selection.name)
         rebuilt = [
@@ -112,7 +114,8 @@ def _shape(tools: Tools, run: RunRow, cluster: str | None) -> tuple[object, ...]
     """Runs of one shape that follow each other go into one array."""
     job = read_unit(tools.store, run.receipt.unit).jobs[0]
     where = cluster or run.receipt.cluster
-    return (job.image, job.workdir, job.resources, job.network, where, _options(run.receipt))
+    what = (job.image, job.workdir, job.resources, job.network, job.secrets)
+    return (*what, where, _options(run.receipt))
 
 
 def _options(receipt: Receipt) -> tuple[tuple[str, str], ...]:

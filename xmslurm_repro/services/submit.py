@@ -127,6 +127,7 @@ async def _submit_part(
         await _deliver(tools, site, image)
     else:
         submission = replace(submission, has_time=True)
+    submission = _with_secrets(tools, submission)
     tools.record.promise(receipts)
     # From now on the record names the origin, too.
     if batch.origin is not None:
@@ -162,6 +163,7 @@ async def settle(tools: Tools, *, experiment_id: int | None = None) -> list[Repr
             found = await site.cluster.find([submission.token])
             if submission.token not in found:
                 await _deliver(tools, site, image)
+                submission = _with_secrets(tools, submission)
             await _act(tools, site, submission)
         except ReproError as error:
             troubles.append(error)
@@ -219,8 +221,13 @@ def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image
         options=first.options,
         max_parallel_tasks=first.max_parallel_tasks,
         full_check=first.replay_of is not None,
+        secrets=job.secrets,
     )
     return image, submission
+
+
+def _with_secrets(tools: Tools, submission: Submission) -> Submission:
+    return replace(submission, secret_values=tools.secrets.reveal(submission.secrets))
 
 
 def _only_job(unit: WorkUnit) -> Job:

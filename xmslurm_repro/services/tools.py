@@ -12,6 +12,7 @@ from xmslurm_repro.ports.ids import IdSource
 from xmslurm_repro.ports.images import BaseSource, ImageBuilder, LockSource, Publisher, Snapshotter
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.record import Record
+from xmslurm_repro.ports.secrets import NoSecrets, SecretSource
 from xmslurm_repro.ports.store import BlobStore, ObjectStore
 from xmslurm_repro.ports.upkeep import NoGuard, StoreGuard, Upkeep
 
@@ -44,6 +45,7 @@ class Defaults:
     groups: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
+    secrets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +61,7 @@ class Tools:
         defaults: What is meant when a launch does not say.
         version: Ours.
         guard: Keeps those who clear up the stores away from those who use them.
+        secrets: Where the values of secrets come from.
         upkeep: Clears up; ``None`` for stores that need no clearing up.
     """
 
@@ -78,6 +81,7 @@ class Tools:
     progress: Progress
     version: str
     guard: StoreGuard = field(default_factory=NoGuard)
+    secrets: SecretSource = field(default_factory=NoSecrets)
     upkeep: Upkeep | None = None
 
     def now(self) -> str:

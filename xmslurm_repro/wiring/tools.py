@@ -22,6 +22,7 @@ from xmslurm_repro.wiring.images import (
     LazyPublisher,
     Snapshots,
 )
+from xmslurm_repro.wiring.secrets import ConfiguredSecrets
 from xmslurm_repro.wiring.system import RandomIds, SystemClock
 from xmslurm_repro.wiring.upkeep import LazyUpkeep
 
@@ -77,12 +78,14 @@ async def open_tools(
                 groups=settings.groups,
                 resources=settings.resources,
                 network=settings.network,
+                secrets=settings.secrets,
             ),
             clock=clock,
             ids=RandomIds(),
             progress=progress,
             version=__version__,
             guard=guard,
+            secrets=ConfiguredSecrets(settings),
             upkeep=LazyUpkeep(store, blobs, home),
         )
     finally:

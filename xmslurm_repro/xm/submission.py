@@ -100,7 +100,7 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
     }
     return Asked(
         prepared=executable.prepared,
-        job=_job(job, executable, env, resources, network),
+        job=_job(job, executable, env, resources, network, tools.defaults.secrets),
         cluster=site.cluster.name,
         scheduler=settings.scheduler,
         options=_options(executor, settings),
@@ -140,6 +140,7 @@ def _job(
     env: Mapping[str, str],
     resources: Resources,
     network: Network,
+    secrets: Sequence[str],
 ) -> Job:
     given = words(xm.merge_args(executable.args, job.args))
     try:
@@ -150,6 +151,7 @@ def _job(
             resources=resources,
             network=network,
             name=job.name or executable.name,
+            secrets=secrets,
         )
     except ValueError as error:
         raise ArgumentError(f"job {job.name or executable.name}: {error}") from error

@@ -11,6 +11,10 @@ while read -r token; do
         [[ -r $xm_state/cancelled/$id ]] && printf '%s\n' "$(<"$xm_state/cancelled/$id")"
 done <"$work/tokens" >"$work/cancelled"
 section cancelled "$work/cancelled"
+while read -r token; do
+    [[ $token =~ ^[a-z0-9]+$ && -d $xm_state/secrets/$token ]] && printf '%s\n' "$token"
+done <"$work/tokens" >"$work/secrets"
+section secrets "$work/secrets"
 cd "$xm_state/runs" || fail "there is no folder $xm_state/runs"
 while read -r token; do
     [[ $token =~ ^[a-z0-9]+$ && -d $token ]] && printf '%s\0' "$token"

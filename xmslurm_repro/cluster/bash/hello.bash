@@ -25,7 +25,7 @@ prepare() {  # COMMANDS
 try() {  # NAME COMMANDS
     local out
     [[ -n ${xm_found-} && $all != all ]] && return
-    if out=$(timeout 30 bash --norc --noprofile -c "$2" 2>&1); then
+    if out=$(cd / && timeout 30 bash --norc --noprofile -c "$2" 2>&1); then
         printf 'runtime %s yes %s\n' "$1" "$(tail -n 1 <<<"$out")"
         xm_found=$1
     else

@@ -52,6 +52,7 @@ xm_finish() {
     printf '%s\n' format=1 "state=$1" "exit_code=$2" "started_at=$xm_started" "ended_at=$ended" \
         "image=${xm_attested-}" "log_sha256=${log%% *}" "outputs_sha256=${outputs%% *}" \
         "reason=$reason" | xm_write end
+    xm_forget_secrets "$1"
     [[ -n $reason ]] && xm_say "$1: $reason"
     xm_clean
     [[ $2 == 0 && $1 == completed ]] && exit 0

@@ -86,13 +86,16 @@ xm_await_signal() {
 xm_start() {
     local code oom state=completed reason=
     oom=$(xm_oom_kills)
+    if ((${#xm_secret_fields[@]})); then exec 7< <(xm_say_secrets); else exec 7</dev/null; fi
     ulimit -S -c 0
+    xm_hide_secrets
     xm_build_command
     # Job control, because without it the shell starts what goes to the background with SIGINT
     # ignored, and that would reach the command.
     set -m
-    "${xm_command[@]}" </dev/null >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 8>&- 9>&- &
+    "${xm_command[@]}" <&7 >>"$xm_dir/log" 2>&1 3>"$xm_local/status" 7<&- 8>&- 9>&- &
     xm_container=$!
+    exec 7<&-
     set +m
     xm_guard
     xm_wait

@@ -16,6 +16,7 @@ xm_read_task() {
     xm_argv=("${fields[@]:1:count}")
     xm_env=("${fields[@]:count+1}" "XMSLURM_ATTEMPT=$xm_attempt" "XMSLURM_RESTART_COUNT=$xm_restarts")
     ((xm_gpus)) && xm_add_gpus
+    xm_read_secrets
 }
 
 # Which of the node's accelerators are ours is known here only, and without it a command takes all

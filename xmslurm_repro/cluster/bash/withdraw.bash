@@ -5,6 +5,6 @@ folder=$xm_state/submit/$token
 exec 9>"$folder/lock"
 flock -w 90 9 2>/dev/null
 [[ -s $folder/jobid ]] && exit 0
-rm -rf -- "${folder:?}"
+rm -rf -- "${folder:?}" "$xm_state/secrets/${token:?}"
 rmdir "$xm_state/runs/$token" 2>/dev/null
 exit 0
