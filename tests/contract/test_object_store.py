@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import random
 from collections.abc import Callable
@@ -27,10 +28,11 @@ def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
-@pytest.fixture(params=["disk", "memory"])
+@pytest.fixture(params=["disk", "disk, safe at once", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     makers: dict[str, Callable[[], ObjectStore]] = {
         "disk": lambda: DiskObjectStore(tmp_path / "objects"),
+        "disk, safe at once": lambda: DiskObjectStore(tmp_path / "objects", boot=""),
         "memory": MemoryObjectStore,
     }
     return makers[request.param]()
@@ -201,3 +203,65 @@ def test_what_is_not_there_has_no_place(store: ObjectStore):
         store.places([digest.hex, ABSENT.hex])
 
     assert str(ABSENT) == caught.value.name
+
+
+def test_what_was_settled_is_there_as_before(store: ObjectStore):
+    with store.batch() as batch:
+        digests = [batch.put(noise(i * 7, seed=i)) for i in range(500)]
+    one = store.put(b"one")
+    places = store.places([one.hex, *(digest.hex for digest in digests)])
+
+    store.settle_soon()
+    store.settle()
+    store.settle()
+
+    assert places == store.places([one.hex, *(digest.hex for digest in digests)])
+    assert store.has_places(places)
+    assert noise(70, seed=10) == store.get(digests[10])
+    assert {one, *digests} == set(store.digests())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2_097_151, 2_097_152, 5_000_001])
+def test_a_file_is_kept_as_it_is_read(store: ObjectStore, tmp_path: Path, size: int):
+    (tmp_path / "file").write_bytes(noise(size))
+    hasher = hashlib.sha1()
+
+    with store.batch() as batch, open(tmp_path / "file", "rb") as file:
+        digest, count = batch.put_file(file.fileno(), size, hasher)
+
+    assert (b3(noise(size)), size) == (Digest.blake3(digest.hex()), count)
+    assert noise(size) == store.get(b3(noise(size)))
+    assert hashlib.sha1(noise(size)).digest() == hasher.digest()
+    assert batch.places() == store.places([digest.hex()])
+
+
+@pytest.mark.parametrize("size", [10, 5_000_000])
+@pytest.mark.parametrize("difference", [-1, 1])
+def test_a_file_of_another_size_than_it_should_be_is_told_by_what_was_read(
+    store: ObjectStore, tmp_path: Path, size: int, difference: int
+):
+    (tmp_path / "file").write_bytes(noise(size))
+
+    with store.batch() as batch, open(tmp_path / "file", "rb") as file:
+        _, count = batch.put_file(file.fileno(), size + difference)
+
+    assert count == size if difference > 0 else count == size + difference + 1
+
+
+def test_a_file_with_holes_is_what_reading_it_gives(store: ObjectStore, tmp_path: Path):
+    path = tmp_path / "sparse"
+    with open(path, "wb") as file:
+        file.seek(9_000_000)
+        file.write(noise(3_000_000))
+        file.truncate(31_000_000)
+    hasher = hashlib.sha1()
+
+    # The second time the store may hold it.
+    for data in (b"", b"x"):
+        with store.batch() as batch, open(path, "rb") as file:
+            batch.put(data)
+            digest, count = batch.put_file(file.fileno(), 31_000_000, hasher)
+
+        assert (b3(path.read_bytes()), 31_000_000) == (Digest.blake3(digest.hex()), count)
+    assert path.read_bytes() == store.get(b3(path.read_bytes()))
+    assert hashlib.sha1(path.read_bytes() * 2).digest() == hasher.digest()

@@ -169,8 +169,8 @@ def test_a_write_that_no_stamp_shows_is_noticed_in_a_file_that_is_new(
         return Stamp(changed_at, changed_at, found.st_size, found.st_ino, found.st_mode)
 
     # A clock that stands still, as a file's does while one long write goes on.
-    for module in (scan, content):
-        monkeypatch.setattr(module, "stamp", coarse)
+    monkeypatch.setattr(scan, "stamp", coarse)
+    monkeypatch.setattr(content, "STAMP", coarse)
 
     # The very first read is torn: what comes after it in the store is not what is on the disk.
     box.store = Meddling(b"start", lambda: place.write_bytes(b"START"), times=1)

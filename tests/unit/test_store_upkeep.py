@@ -31,7 +31,9 @@ class Box:
     def pack(self, names, size=20_000):
         """Many objects, written together, so that they lie in a pack."""
         with self.objects.batch() as batch:
-            return [batch.put(f"{name} ".encode() * (size // 4)) for name in names]
+            digests = [batch.put(f"{name} ".encode() * (size // 4)) for name in names]
+        self.objects.settle()
+        return digests
 
     def waste(self, needed, blobs=(), grace=0):
         return self.upkeep.waste(set(needed), set(blobs), kept_refs=set(), older_than_seconds=grace)
@@ -63,6 +65,7 @@ def test_every_damaged_file_is_named(box: Box):
     data = bytearray(box.packs()[0].read_bytes())
     data[20] ^= 0xFF
     box.packs()[0].write_bytes(data)
+    box.objects.settle()
     Path(box.objects.loose_path(loose.hex)).write_bytes(b"rubbish")
     box.blobs.path(blob).write_bytes(b"blab")
 

@@ -13,12 +13,21 @@ if TYPE_CHECKING:
     from xmslurm_repro.model.snapshot import PathEntry
 
 
+class Updatable(Protocol):
+    """Takes bytes piece by piece, such as a hasher. Keeps none of them."""
+
+    def update(self, data: bytes | memoryview, /) -> object:
+        """Append *data*."""
+        ...
+
+
 class ObjectBatch(Protocol):
     """
     Many objects written together.
 
-    Nothing is promised before the batch's block ends; after it, every object is in the store
-    and safe on disk. If the block raises, or the process dies, the store is as it was before.
+    Nothing is promised before the batch's block ends; after it, every object is in the store,
+    and safe on disk after the store's next `ObjectStore.settle`. If the block raises, or the
+    process dies, the store is as it was before.
     """
 
     def put(self, data: bytes) -> Digest:
@@ -29,6 +38,31 @@ class ObjectBatch(Protocol):
         """Keep all that *source* yields, without holding it in memory; its BLAKE3 and size."""
         ...
 
+    def put_file(
+        self, descriptor: int, size_bytes: int, also: Updatable | None = None
+    ) -> tuple[bytes, int]:
+        """
+        Keep what is in a file that was just opened, without holding a large one in memory.
+
+        Args:
+            descriptor: The file.
+            size_bytes: How much it should be.
+            also: Is given the same bytes.
+
+        Returns:
+            The 32 bytes of the BLAKE3, and how much was read: not *size_bytes* where the file
+            holds less, or more.
+
+        Raises:
+            OSError: If the file cannot be read.
+            StoreError: If the store cannot be written.
+        """
+        ...
+
+    def places(self) -> frozenset[str]:
+        """Where all that was put lies, as `ObjectStore.places`, once the block has ended."""
+        ...
+
 
 class ObjectStore(Protocol):
     """Objects by the BLAKE3 of their raw bytes: nodes, files, locks, manifests, receipts."""
@@ -37,8 +71,9 @@ class ObjectStore(Protocol):
         """
         Keep *data* and return its name.
 
-        Idempotent: afterwards the store holds the bytes, whoever put them there. A reader never
-        sees half an object, even if this process is killed.
+        Idempotent: afterwards the store holds the bytes, whoever put them there, and after the
+        next `settle` they are safe on disk. A reader never sees half an object, even if this
+        process is killed.
 
         Raises:
             StoreError: If the disk is full or may not be written.
@@ -47,6 +82,20 @@ class ObjectStore(Protocol):
 
     def batch(self) -> AbstractContextManager[ObjectBatch]:
         """Write many objects at the cost of few files."""
+        ...
+
+    def settle_soon(self) -> None:
+        """Begin to do what `settle` does, without waiting for it."""
+        ...
+
+    def settle(self) -> None:
+        """
+        Return when everything that was put or found here is safe on disk. What is recorded as
+        needed must be.
+
+        Raises:
+            StoreError: If that fails.
+        """
         ...
 
     def get(self, digest: Digest) -> bytes:

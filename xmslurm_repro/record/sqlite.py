@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,14 @@ class SqliteRecord:
     to find them. Several processes and threads may use it at once.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, settle: Callable[[], None] | None = None) -> None:
         """
         Open the record at *path*, making it if there is none.
+
+        Args:
+            path: The file.
+            settle: Lets all that a manifest or receipt may name be safe on disk. Called before
+                any is recorded.
 
         Raises:
             StoreError: If it cannot be opened, or is damaged.
@@ -38,6 +43,7 @@ class SqliteRecord:
         """
         self._path = path
         self._database = Database(path)
+        self._settle = settle or _nothing
 
     def new_experiment(self, *, title: str, created_at: str, replay_of: int | None = None) -> int:
         """Begin an experiment; return its fresh id."""
@@ -53,6 +59,7 @@ class SqliteRecord:
 
     def set_manifest(self, experiment_id: int, manifest: Digest) -> None:
         """Say what the experiment now consists of."""
+        self._settle()
         with self._database.transaction() as connection:
             _demand_experiment(connection, experiment_id)
             connection.execute(
@@ -75,6 +82,7 @@ class SqliteRecord:
 
     def promise(self, receipts: Sequence[Receipt]) -> None:
         """Record that runs are about to be submitted: all of them or none."""
+        self._settle()
         with self._database.transaction() as connection:
             for experiment_id in dict.fromkeys(receipt.experiment_id for receipt in receipts):
                 _demand_experiment(connection, experiment_id)
@@ -168,6 +176,7 @@ class SqliteRecord:
     def add_outcome(self, outcome: Outcome) -> None:
         """Keep what an attempt left."""
         text, run_id = _text(outcome.to_json()), outcome.run_id
+        self._settle()
         with self._database.transaction() as connection:
             if not _is_known(connection, run_id):
                 raise rules.no_run(run_id)
@@ -263,6 +272,10 @@ class SqliteRecord:
 
     def _reader(self, text: str, what: str) -> Reader:
         return Reader.of_json(text.encode(), f"the record {self._path}: {what}")
+
+
+def _nothing() -> None:
+    """What is named need not be made safe."""
 
 
 def _text(value: Json) -> str:

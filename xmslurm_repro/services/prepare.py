@@ -202,6 +202,8 @@ def build_image(tools: Tools, plan: Plan) -> Prepared:
         FetchError: If packages cannot be had.
         ImageError: If they cannot be laid out.
     """
+    # Until the record names what was captured, there is this much time to write it to disk.
+    tools.store.settle_soon()
     tools.locks.fetch(plan.recipe.artifacts, progress=tools.progress)
     tree = tools.snapshots.tree(plan.snapshot.root)
     return Prepared(

@@ -6,7 +6,7 @@ import gc
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -54,6 +54,8 @@ _TICK_NS = 20_000_000
 """Longer than any kernel takes from one time that it gives to files to the next."""
 _NS_PER_BYTE = 5
 """How long one write may go on: 200 MB/s."""
+_TOLD_BYTES = 4 * 1024 * 1024
+"""How much is read before progress is told."""
 _MANY_PLACES = 1000
 """Beyond this it is time to find out which of them are still needed."""
 
@@ -164,7 +166,7 @@ class _Capture:
             root = write_nodes(files, batch)
         if root.alike:
             origin = with_alike(origin, root.alike)
-        places = self._places(cache, files, root)
+        places = self._places(cache, files, root, batch)
         cache.save(files, places=places, before_ns=began_ns)
         snapshot = Snapshot(
             root=root.digest,
@@ -175,11 +177,14 @@ class _Capture:
         self._remember(remembering, snapshot, scan, files, places, began_ns)
         return snapshot
 
-    def _places(self, cache: StatCache, files: Mapping[bytes, Known], root: Root) -> frozenset[str]:
+    def _places(
+        self, cache: StatCache, files: Mapping[bytes, Known], root: Root, batch: ObjectBatch
+    ) -> frozenset[str]:
         """Where the store keeps all that was captured, and perhaps something from before."""
+        if not cache.known:
+            return batch.places()
         if self.is_held and len(cache.places) < _MANY_PLACES:
-            fresh = (known.blake3.hex() for known in self.fresh.values())
-            return cache.places | self.store.places(chain(fresh, root.nodes))
+            return cache.places | batch.places()
         digits = (known.blake3.hex() for known in files.values())
         return self.store.places(chain(digits, root.nodes))
 
@@ -271,28 +276,44 @@ class _Capture:
     ) -> set[bytes]:
         """Read what must be; returns what moved meanwhile."""
         moved: set[bytes] = set()
-        with _reading(self.progress, sum(found.size_bytes for _, found, _ in unread)) as advance:
-            reader = ContentReader(root=self.root, batch=batch, advance=advance)
-            # In order of their paths, so that neighbours share a block in the store.
-            for path, found, hash_name in sorted(unread):
+        waiting_bytes = 0
+        # In order of their paths, so that neighbours share a block in the store.
+        unread.sort()
+        with (
+            _reading(self.progress, sum(found.size_bytes for _, found, _ in unread)) as advance,
+            _open_folder(self.root) as folder,
+        ):
+            reader = ContentReader(folder=folder, batch=batch)
+            for path, found, hash_name in unread:
                 try:
                     files[path] = self.fresh[path] = reader.read(path, found, hash_name=hash_name)
                 except MovedError:
                     moved.add(path)
                 except OSError as error:
                     scan.unreadable[path] = error.strerror or str(error)
-            young = [path for path, found, _ in unread if path in files and self._is_young(found)]
-            for path in _unsettled(reader, young, files):
+                waiting_bytes += found.size_bytes
+                if waiting_bytes > _TOLD_BYTES:
+                    advance(waiting_bytes)
+                    waiting_bytes = 0
+            advance(waiting_bytes)
+            for path in _unsettled(reader, self._young(unread, files), files):
                 moved.add(path)
                 del files[path], self.fresh[path]
         return moved
 
-    def _is_young(self, found: Stamp) -> bool:
-        """Whether a write that gave the file its stamp may still be under way."""
-        if stat.S_ISLNK(found.mode):
-            return False  # A link's text is written at once, with the link.
-        newest_ns = max(found.mtime_ns, found.ctime_ns)
-        return newest_ns + found.size_bytes * _NS_PER_BYTE > self.began_ns - _TICK_NS
+    def _young(
+        self, read: Iterable[tuple[bytes, Stamp, str | None]], files: Mapping[bytes, Known]
+    ) -> list[bytes]:
+        """The files of which a write that gave them their stamp may still be under way."""
+        limit_ns = self.began_ns - _TICK_NS
+        return [
+            path
+            for path, (mtime_ns, ctime_ns, size_bytes, _, mode), _ in read
+            if size_bytes * _NS_PER_BYTE + max(mtime_ns, ctime_ns) > limit_ns
+            # A link's text is written at once, with the link.
+            and not stat.S_ISLNK(mode)
+            and path in files
+        ]
 
 
 def _unsettled(
@@ -307,6 +328,15 @@ def _unsettled(
     if young:
         time.sleep(_TICK_NS / 1e9)  # noqa: TID251 (waits for the file system's clock, not ours)
     return [path for path in young if not reader.is_still(path, files[path])]
+
+
+@contextmanager
+def _open_folder(path: bytes) -> Iterator[int]:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

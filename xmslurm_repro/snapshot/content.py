@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
-import io
 import os
 import stat
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.store import ObjectBatch
-from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp, stamp
+from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp
+from xmslurm_repro.snapshot.looking import STAMP
 from xmslurm_repro.store.hashing import Blake3Hasher
 
-_WHOLE_BYTES = 4 * 1024 * 1024
-"""Up to this size a file is read at once; larger ones are streamed."""
 _CHUNK_BYTES = 1024 * 1024
 # O_NONBLOCK: a FIFO that took a file's place must not make us wait for its writer.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
+"""What opening says of a link, a socket or a device that took a file's place."""
 
 
 class MovedError(Exception):
@@ -31,14 +30,12 @@ class ContentReader:
     Reads files of a work tree into a batch.
 
     Attributes:
-        root: Absolute path of the work tree.
+        folder: The work tree, open.
         batch: Where the bytes go.
-        advance: Told how many bytes were read.
     """
 
-    root: bytes
+    folder: int
     batch: ObjectBatch
-    advance: Callable[[int], None]
 
     def read(self, path: bytes, expected: Stamp, *, hash_name: str | None) -> Known:
         """
@@ -53,95 +50,70 @@ class ContentReader:
             MovedError: If it changed, was replaced or went away before it was read whole.
             OSError: If it cannot be read.
         """
-        place = os.path.join(self.root, path)
         try:
-            if stat.S_ISLNK(expected.mode):
-                digest, object_id = self._link(place, expected, hash_name)
-            else:
-                digest, object_id = self._file(place, expected, hash_name)
+            if stat.S_ISLNK(expected[4]):
+                return self._link(path, expected, hash_name)
+            descriptor = self._open(path)
+            try:
+                return self._file(descriptor, path, expected, hash_name)
+            finally:
+                os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise MovedError(path) from error
-        self.advance(expected.size_bytes)
-        return Known(*expected, bytes.fromhex(digest.hex), object_id)
 
     def is_still(self, path: bytes, known: Known) -> bool:
         """Whether the file, read once more, has the bytes and the stamp that it had."""
-        place, hasher = os.path.join(self.root, path), Blake3Hasher()
+        hasher = Blake3Hasher()
         try:
-            descriptor = self._open(place)
+            descriptor = self._open(path)
             with os.fdopen(descriptor, "rb", buffering=0) as file:
                 while chunk := file.read(_CHUNK_BYTES):
                     hasher.update(chunk)
-            is_same_file = stamp(os.lstat(place)) == known[:5]
+            found = os.stat(path, dir_fd=self.folder, follow_symlinks=False)
         except (OSError, MovedError):
             return False
-        return is_same_file and bytes.fromhex(hasher.digest().hex) == known.blake3
+        return STAMP(found) == known[:5] and hasher.raw() == known.blake3
 
-    def _link(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
+    def _link(self, path: bytes, expected: Stamp, hash_name: str | None) -> Known:
         try:
-            target = os.readlink(place)  # noqa: PTH115 (a path of bytes)
+            target = os.readlink(path, dir_fd=self.folder)
         except OSError as error:
             # EINVAL: no link any more.
-            raise MovedError(place) from error
-        digest = self.batch.put(target)
-        _check(place, expected, len(target))
-        return digest, _object_id(hash_name, target)
+            raise MovedError(path) from error
+        found = os.stat(path, dir_fd=self.folder, follow_symlinks=False)
+        if len(target) != expected[2] or STAMP(found) != expected:
+            raise MovedError(path)
+        also = _named_by_git(hash_name, len(target))
+        if also is not None:
+            also.update(target)
+        return Known(*expected, bytes.fromhex(self.batch.put(target).hex), _object_id(also))
 
-    def _file(self, place: bytes, expected: Stamp, hash_name: str | None) -> tuple[Digest, bytes]:
-        descriptor = self._open(place)
+    def _file(self, descriptor: int, path: bytes, expected: Stamp, hash_name: str | None) -> Known:
+        size_bytes = expected[2]
+        also = _named_by_git(hash_name, size_bytes) if hash_name else None
         try:
-            # What was opened is what was found; that it still is when all is read, `_check` sees.
-            if stamp(os.fstat(descriptor)) != expected:
-                raise MovedError(place)
-            if expected.size_bytes > _WHOLE_BYTES:
-                digest, object_id, size = self._stream(descriptor, expected, hash_name)
-                _check(place, expected, size)
-                return digest, object_id
-            data = _read_whole(descriptor, expected.size_bytes)
-        finally:
-            os.close(descriptor)
-        digest = self.batch.put(data)
-        _check(place, expected, len(data))
-        return digest, _object_id(hash_name, data)
+            digest, count = self.batch.put_file(descriptor, size_bytes, also)
+        except BlockingIOError as error:
+            # A FIFO took its place.
+            raise MovedError(path) from error
+        # What was opened is what was found, and it stayed so until all was read: whatever is
+        # done to its bytes, its mode or its name changes the stamp.
+        if count != size_bytes or STAMP(os.fstat(descriptor)) != expected:
+            raise MovedError(path)
+        return Known(*expected, digest, _object_id(also) if also else NO_ID)
 
-    def _open(self, place: bytes) -> int:
+    def _open(self, path: bytes) -> int:
         try:
-            return os.open(place, _FLAGS)
+            return os.open(path, _FLAGS, dir_fd=self.folder)
         except OSError as error:
-            # ELOOP: a link took the file's place. ENXIO: a socket did.
-            if not stat.S_ISREG(os.lstat(place).st_mode):
-                raise MovedError(place) from error
+            if error.errno in _NO_FILE:
+                raise MovedError(path) from error
             raise
 
-    def _stream(
-        self, descriptor: int, expected: Stamp, hash_name: str | None
-    ) -> tuple[Digest, bytes, int]:
-        with io.FileIO(descriptor, closefd=False) as raw, io.BufferedReader(raw) as file:
-            digest, size = self.batch.put_stream(file)
-            if hash_name is None:
-                return digest, NO_ID, size
-            file.seek(0)
-            hasher = hashlib.new(hash_name, b"blob %d\0" % expected.size_bytes)
-            while chunk := file.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-            return digest, hasher.digest().ljust(32, b"\0"), size
+
+def _named_by_git(hash_name: str | None, size_bytes: int) -> hashlib._Hash | None:
+    return hashlib.new(hash_name, b"blob %d\0" % size_bytes) if hash_name else None
 
 
-def _check(place: bytes, expected: Stamp, size: int) -> None:
-    """What was read is what was found, if it is of that size and the stamp is still the same."""
-    if size != expected.size_bytes or stamp(os.lstat(place)) != expected:
-        raise MovedError(place)
-
-
-def _read_whole(descriptor: int, size: int) -> bytes:
-    """All that is there, and one byte more than expected where the file has grown."""
-    data = os.read(descriptor, size + 1)
-    while len(data) < size and (more := os.read(descriptor, size + 1 - len(data))):
-        data += more
-    return data
-
-
-def _object_id(hash_name: str | None, data: bytes) -> bytes:
-    if hash_name is None:
-        return NO_ID
-    return hashlib.new(hash_name, b"blob %d\0%s" % (len(data), data)).digest().ljust(32, b"\0")
+def _object_id(hasher: hashlib._Hash | None) -> bytes:
+    return hasher.digest().ljust(len(NO_ID), b"\0") if hasher else NO_ID

@@ -19,6 +19,7 @@ from xmslurm_repro import __version__
 from xmslurm_repro.snapshot.git_folders import folders_at, simple_root
 from xmslurm_repro.snapshot.looking import find_changed
 from xmslurm_repro.snapshot.witnesses import Witnesses, is_as_witnessed, load_checked, memory_name
+from xmslurm_repro.store.boots import are_there
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -193,15 +194,6 @@ def unchanged(
     """
     root = work_tree_of(start)
     memory = recall(root, cache_dir=cache_dir, asked=asked)
-    if (
-        root is None
-        or memory is None
-        or not all(map(os.path.exists, _below(objects, memory.places)))
-    ):
+    if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
         return None
     return memory if find_changed(root, memory.names, memory.stamps) == [] else None
-
-
-def _below(folder: str | os.PathLike[str], names: Sequence[str]) -> list[str]:
-    stem = os.fspath(folder)
-    return [f"{stem}/{name}" for name in names]

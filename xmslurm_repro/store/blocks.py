@@ -12,7 +12,7 @@ from pathlib import Path
 from xmslurm_repro.store.files import store_errors
 
 BLOCK_BYTES = 4 * 1024 * 1024
-"""How many raw bytes a block holds at most. Larger blocks save little and cost each reader."""
+"""How many raw bytes a block holds at most."""
 
 SUFFIX = ".pack"
 

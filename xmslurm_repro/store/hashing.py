@@ -41,6 +41,11 @@ def blake3_digest(data: bytes | memoryview) -> Digest:
     return Digest.blake3(blake3.blake3(data).hexdigest())
 
 
+def blake3_bytes(data: bytes | memoryview) -> bytes:
+    """The 32 bytes of the BLAKE3 of *data*."""
+    return blake3.blake3(data).digest()
+
+
 def sha256_digest(data: bytes | memoryview) -> Digest:
     """Name *data* by its SHA-256, as ``sha256sum`` does."""
     import hashlib  # noqa: PLC0415 (costs 3 ms, and a capture needs none)
@@ -65,6 +70,10 @@ class Blake3Hasher:
     def digest(self) -> Digest:
         """The name of all that has come so far. More may follow."""
         return Digest.blake3(self._state.hexdigest())
+
+    def raw(self) -> bytes:
+        """The 32 bytes of that name."""
+        return self._state.digest()
 
 
 class Sha256Hasher:

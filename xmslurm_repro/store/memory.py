@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 from xmslurm_repro.errors import MissingObjectError
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.ports.store import Updatable
 from xmslurm_repro.store.hashing import blake3_digest
 from xmslurm_repro.store.object_stream import verified, verified_stream
 
@@ -36,6 +38,12 @@ class MemoryObjectStore:
         yield batch
         for digest, data in batch.objects.items():
             self.objects.setdefault(digest, data)
+
+    def settle_soon(self) -> None:
+        """Nothing here outlives the process anyway."""
+
+    def settle(self) -> None:
+        """Nothing here outlives the process anyway."""
 
     def get(self, digest: Digest) -> bytes:
         """The object's bytes, verified: see `ObjectStore.get`."""
@@ -87,3 +95,18 @@ class MemoryObjectBatch:
         """Keep all that *source* yields; its BLAKE3 and size."""
         data = source.read()
         return self.put(data), len(data)
+
+    def put_file(
+        self, descriptor: int, size_bytes: int, also: Updatable | None = None
+    ) -> tuple[bytes, int]:
+        """Keep what is in an open file: see `ObjectBatch.put_file`."""
+        data = b""
+        while more := os.read(descriptor, size_bytes + 1 - len(data)):
+            data += more
+        if also is not None:
+            also.update(data)
+        return bytes.fromhex(self.put(data).hex), len(data)
+
+    def places(self) -> frozenset[str]:
+        """Where everything lies that was put."""
+        return frozenset(digest.hex for digest in self.objects)

@@ -3,11 +3,13 @@
 Few and small ones lie loose, ``ab/<64 digits>.zst``, one zstd frame each; many or large ones
 lie together in a pack (`store.packs`). ``docs/reference/format-objects.md`` says how to read
 both with public tools.
+
+What was just written is whole, but not safe on disk before `DiskObjectStore.settle`: see
+`store.unsynced`.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -18,20 +20,22 @@ from typing import TYPE_CHECKING, BinaryIO
 from xmslurm_repro.errors import FormatError, IntegrityError, MissingObjectError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.store import files
-from xmslurm_repro.store.blocks import BLOCK_BYTES, BlockCache, list_packs
-from xmslurm_repro.store.hashing import Blake3Hasher, blake3_hex
+from xmslurm_repro.store.blocks import SUFFIX, BlockCache, list_packs
+from xmslurm_repro.store.boots import this_boot
+from xmslurm_repro.store.publishing import LOOSE_SUFFIX, PACKS, Publisher
+from xmslurm_repro.store.unsynced import Unsynced
 
 # Reading and writing is imported where it is done: a capture of an unchanged tree does neither.
 if TYPE_CHECKING:
-    from xmslurm_repro.store.packs import Pack, PackWriter
+    from xmslurm_repro.store.batches import ObjectBatchOnDisk
+    from xmslurm_repro.store.packs import Pack
+    from xmslurm_repro.store.settling import Settling
 
-_PACKS = "packs"
-_LOOSE_OBJECTS = 32
-_LOOSE_BYTES = 256 * 1024
-"""What a batch may hold to be written as loose objects: a file each must stay cheap."""
+_FOLDER_DIGITS = 2
+_MANY = 500
+"""From how many lookups of loose objects on all their names are read at once."""
 
 _LOOSE_NAME = re.compile(r"[0-9a-f]{64}\.zst")
-_CHUNK_BYTES = 1024 * 1024
 
 
 class DiskObjectStore:
@@ -43,18 +47,27 @@ class DiskObjectStore:
 
     Args:
         root: The folder, such as ``~/.local/share/xmslurm-repro/objects``.
+        boot: What tells this run of this machine from others, as `this_boot`. Where nothing
+            does (``""``), everything is safe on disk at once.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, boot: str | None = None) -> None:
+        boot = this_boot() if boot is None else boot
         self._root = root
-        self._packs_folder = root / _PACKS
-        self._incoming = root / "incoming"
+        self._unsynced = Unsynced(root, boot) if boot else None
+        self._unsynced_loose: dict[str, Path] = {}
+        self.publisher = Publisher(root, self._unsynced)
+        # Names of unsynced files that this process relies on: wrote, or found.
+        self._relied = self.publisher.names
+        self._settling: Settling | None = None
+        self._packs_folder = root / PACKS
         self._packs: dict[Path, Pack] = {}
         self._packed: dict[bytes, tuple[Pack, int]] = {}
         self._damaged: dict[Path, FormatError] = {}
         self._cache = BlockCache()
+        self._loose_names: set[str] | None = None
+        self._asked = 0
         self._is_read = False
-        self._is_ready = False
 
     def put(self, data: bytes) -> Digest:
         """Keep *data*: see `ObjectStore.put`."""
@@ -68,7 +81,11 @@ class DiskObjectStore:
 
         Up to 32 objects of 256 KiB in all are written loose, more than that as one pack.
         """
+        from xmslurm_repro.store.batches import ObjectBatchOnDisk  # noqa: PLC0415 (see above)
+
         self._is_read = False
+        self._loose_names, self._asked = None, 0
+        self._adopt()
         batch = ObjectBatchOnDisk(self)
         try:
             yield batch
@@ -90,105 +107,160 @@ class DiskObjectStore:
         chunks, where = self._find(digest)
         return verified_stream(chunks, digest, where)
 
-    def open_loose(self, digest: Digest) -> BinaryIO:
+    def open_loose(self, digest: Digest, path: Path) -> BinaryIO:
         """
-        A verified stream of the loose object of that name, also where a pack holds it too.
+        A verified stream of the loose object in *path*, also where a pack holds it too.
 
         Raises:
             MissingObjectError: If there is no such file.
         """
-        from xmslurm_repro.store.object_stream import verified_stream  # noqa: PLC0415 (see above)
+        from xmslurm_repro.store.object_stream import (  # noqa: PLC0415 (see above)
+            loose_chunks,
+            verified_stream,
+        )
 
-        path = Path(self.loose_path(digest.hex))
         try:
             with files.store_errors("read", path, but_missing=True):
                 file = open(path, "rb")  # noqa: SIM115 (closed by the generator)
         except FileNotFoundError as error:
             raise MissingObjectError(str(digest)) from error
-        return verified_stream(_loose_chunks(file), digest, str(path))
+        return verified_stream(loose_chunks(file), digest, str(path))
 
     def has(self, digest: Digest) -> bool:
         """Whether the store holds it. Does not read it."""
-        if self.holds(digest.hex):
+        if self.place_of(digest.hex) is not None:
             return True
         self._refresh()
-        return digest.hex.encode() in self._packed
+        return self.place_of(digest.hex) is not None
 
     def places(self, digits: Iterable[str]) -> frozenset[str]:
         """Where objects lie, as paths from the store's folder: see `ObjectStore.places`."""
         self._refresh()
-        packs: set[Pack] = set()
-        loose: set[str] = set()
+        places: set[str] = set()
         for name in digits:
-            found = self._packed.get(name.encode())
-            if found is not None:
-                packs.add(found[0])
-            elif os.path.exists(self.loose_path(name)):
-                loose.add(self.loose_path(name)[len(str(self._root)) + 1 :])
-            else:
+            place = self.place_of(name)
+            if place is None:
                 raise MissingObjectError(f"blake3:{name}")
-        return frozenset(loose.union(f"{_PACKS}/{pack.path.name}" for pack in packs))
+            places.add(place)
+        return frozenset(places)
 
     def has_places(self, places: Iterable[str]) -> bool:
         """Whether the files *places* are there: packs and loose objects are never changed."""
-        return all(os.path.exists(f"{self._root}/{place}") for place in places)
+        for place in places:
+            if os.path.exists(f"{self._root}/{place}"):
+                continue
+            name = place.rpartition("/")[2]
+            if self._unsynced is None or not self._unsynced.holds(name):
+                return False
+            self._relied.add(name)
+        return True
+
+    def settle_soon(self) -> None:
+        """Begin to `settle` in a thread: see `ObjectStore.settle_soon`."""
+        if self._unsynced is not None and self._settling is None:
+            from xmslurm_repro.store.settling import Settling  # noqa: PLC0415 (see above)
+
+            self._settling = Settling(self._unsynced.settle)
+
+    def settle(self) -> None:
+        """Return when all is safe on disk: see `ObjectStore.settle`."""
+        if self._unsynced is None:
+            return
+        settling, self._settling = self._settling, None
+        if settling is not None:
+            settling.wait()
+        self._unsynced.settle()
+        lost = [name for name in sorted(self._relied) if not self._unsynced.place(name).exists()]
+        if lost:
+            raise StoreError(
+                f"the store lost what was captured: {self._root}",
+                hint="Launch again: it is captured anew.",
+                details=[f"missing: {self._unsynced.place(name)}" for name in lost],
+            )
+        self._relied.clear()
+
+    def adopt_all(self) -> None:
+        """Take over whatever other boots and hosts left unsynced. Nobody may be writing."""
+        if self._unsynced is not None:
+            self._unsynced.adopt(self._is_whole, everyones=True)
 
     def digests(self) -> Iterator[Digest]:
         """The name of every object, in no particular order, each once."""
         self._refresh()
-        packed = list(self._packed)
-        seen = set(packed)
-        yield from (Digest.blake3(digits.decode()) for digits in packed)
-        for digits in self.loose():
-            if digits.encode() not in seen:
-                yield Digest.blake3(digits)
+        seen = set(self._packed)
+        yield from (Digest.blake3(digits.decode()) for digits in seen.copy())
+        for digest, _ in self.loose_files():
+            if digest.hex.encode() not in seen:
+                seen.add(digest.hex.encode())
+                yield digest
 
-    def holds(self, digits: str) -> bool:
-        """Like `has`, but packs that others wrote meanwhile may be missed."""
+    def pack_files(self) -> list[Path]:
+        """Every pack, synced or not."""
+        unsynced = self._unsynced.files() if self._unsynced is not None else []
+        packs = [path for path in unsynced if path.suffix == SUFFIX]
+        return [*list_packs(self._packs_folder), *packs]
+
+    def loose_files(self) -> Iterator[tuple[Digest, Path]]:
+        """Every loose object with its file, synced or not."""
+        for digits in self._loose():
+            yield Digest.blake3(digits), Path(self.loose_path(digits))
+        for path in self._unsynced.files() if self._unsynced is not None else ():
+            if _LOOSE_NAME.fullmatch(path.name):
+                yield Digest.blake3(path.stem), path
+
+    def place_of(self, digits: str) -> str | None:
+        """Where an object lies, for `places`; packs that others wrote meanwhile may be missed."""
         if not self._is_read:
             self._refresh()
-        return digits.encode() in self._packed or os.path.exists(self.loose_path(digits))
+        found = self._packed.get(digits.encode())
+        if found is not None:
+            pack = found[0]
+            if pack.is_unsynced:
+                self._relied.add(pack.path.name)
+            return f"{PACKS}/{pack.path.name}"
+        if digits in self._unsynced_loose:
+            self._relied.add(f"{digits}{LOOSE_SUFFIX}")
+        elif not self._is_loose(digits):
+            return None
+        return f"{digits[:2]}/{digits}{LOOSE_SUFFIX}"
+
+    def is_anything_held(self) -> bool:
+        """Whether the store holds any object."""
+        if not self._is_read:
+            self._refresh()
+        if self._packs or self._unsynced_loose:
+            return True
+        try:
+            with (
+                files.store_errors("read", self._root, but_missing=True),
+                os.scandir(self._root) as found,
+            ):
+                return any(len(entry.name) == _FOLDER_DIGITS for entry in found)
+        except FileNotFoundError:
+            return False
 
     def loose_path(self, digits: str) -> str:
-        """Where the loose object of that name lies, if it does."""
-        return f"{self._root}/{digits[:2]}/{digits}.zst"
+        """Where the loose object of that name lies, if it does and is synced."""
+        return f"{self._root}/{digits[:2]}/{digits}{LOOSE_SUFFIX}"
 
-    def prepare(self) -> Path:
-        """Make the folders; clear away what dead writers left. Returns that of unfinished files."""
-        if not self._is_ready:
-            files.make_folder(self._packs_folder)
-            files.make_folder(self._incoming, is_durable=False)
-            files.remove_stale(self._incoming)
-            self._is_ready = True
-        return self._incoming
+    def _is_loose(self, digits: str) -> bool:
+        if self._loose_names is not None:
+            return digits in self._loose_names
+        self._asked += 1
+        if self._asked > _MANY:
+            # All names are found sooner than each of thousands is looked for.
+            self._loose_names = set(self._loose())
+        return os.path.exists(self.loose_path(digits))
 
-    def pack_writer(self) -> PackWriter:
-        """Begin a pack."""
-        from xmslurm_repro.store.packs import PackWriter  # noqa: PLC0415 (see above)
+    def _adopt(self) -> None:
+        if self._unsynced is not None:
+            self._unsynced.adopt(self._is_whole)
 
-        return PackWriter(self._packs_folder, self.prepare())
+    @staticmethod
+    def _is_whole(path: Path) -> bool:
+        from xmslurm_repro.store.checking import is_whole  # noqa: PLC0415 (see above)
 
-    def write_loose(self, objects: dict[str, bytes]) -> None:
-        """Write loose objects, each under its name only when all of them are safe on disk."""
-        from xmslurm_repro.store.packs import compress  # noqa: PLC0415 (see above)
-
-        incoming = self.prepare()
-        written: list[tuple[files.Temporary, Path]] = []
-        try:
-            for digits, data in objects.items():
-                file = files.Temporary(incoming)
-                written.append((file, Path(self.loose_path(digits))))
-                file.write(compress(data))
-            for file, _ in written:
-                file.sync()
-            for file, path in written:
-                files.make_folder(path.parent)
-                file.publish(path)
-            for folder in sorted({path.parent for _, path in written}):
-                files.sync_folder(folder)
-        finally:
-            for file, _ in written:
-                file.discard()
+        return is_whole(path)
 
     def _find(self, digest: Digest) -> tuple[Iterator[bytes | memoryview], str]:
         """The raw bytes in chunks, and where they come from, for errors."""
@@ -196,6 +268,8 @@ class DiskObjectStore:
             raise MissingObjectError(str(digest))
         # The second time after a look at what is there now: others add packs and merge them.
         for attempt in range(2):
+            if attempt:
+                self._adopt()
             if attempt or not self._is_read:
                 self._refresh()
             with suppress(FileNotFoundError):
@@ -209,12 +283,18 @@ class DiskObjectStore:
         if found is not None:
             pack, number = found
             start, size = pack.extent(number)
-            os.stat(pack.path)
+            if not pack.is_there():
+                raise FileNotFoundError(pack.path)
             return pack.chunks(start, size, self._cache), f"{digest} in {pack.path}"
         path = Path(self.loose_path(digest.hex))
+        unsynced = self._unsynced_loose.get(digest.hex)
+        if unsynced is not None and not path.exists():
+            path = unsynced
         with files.store_errors("read", path, but_missing=True):
             file = open(path, "rb")  # noqa: SIM115 (closed by the generator)
-        return _loose_chunks(file), str(path)
+        from xmslurm_repro.store.object_stream import loose_chunks  # noqa: PLC0415 (see above)
+
+        return loose_chunks(file), str(path)
 
     def _blame(self, digest: Digest) -> IntegrityError:
         return IntegrityError(
@@ -226,20 +306,28 @@ class DiskObjectStore:
     def _refresh(self) -> None:
         """Learn of packs that came or went."""
         self._is_read = True
-        found = list_packs(self._packs_folder)
-        if gone := self._packs.keys() - set(found):
-            for path in gone:
-                del self._packs[path]
-            self._packed = {k: at for k, at in self._packed.items() if at[0].path not in gone}
-        for path in found:
+        found: dict[Path, Path | None] = dict.fromkeys(list_packs(self._packs_folder))
+        unsynced = self._unsynced.files() if self._unsynced is not None else []
+        self._unsynced_loose = {p.stem: p for p in unsynced if p.suffix != SUFFIX}
+        found |= {p: self._packs_folder / p.name for p in unsynced if p.suffix == SUFFIX}
+        for path in self._packs.keys() - found.keys():
+            self._forget(path, found)
+        for path, later in found.items():
             if path not in self._packs:
-                self._learn(path)
+                self._learn(path, later)
 
-    def _learn(self, path: Path) -> None:
+    def _forget(self, path: Path, found: dict[Path, Path | None]) -> None:
+        pack = self._packs.pop(path)
+        if pack.settle() and pack.path in found:
+            self._packs[pack.path] = pack
+        else:
+            self._packed = {k: at for k, at in self._packed.items() if at[0] is not pack}
+
+    def _learn(self, path: Path, later: Path | None) -> None:
         from xmslurm_repro.store.packs import Pack  # noqa: PLC0415 (see above)
 
         try:
-            pack = Pack(path)
+            pack = Pack(path, later)
         except FileNotFoundError:
             return
         except FormatError as error:
@@ -251,8 +339,8 @@ class DiskObjectStore:
         self._damaged.pop(path, None)
         self._packed.update((digits, (pack, number)) for number, digits in enumerate(pack.digits()))
 
-    def loose(self) -> Iterator[str]:
-        """The digits of every loose object's name, in order."""
+    def _loose(self) -> Iterator[str]:
+        """The digits of every synced loose object's name, in order."""
         for high in range(256):
             folder = self._root / f"{high:02x}"
             try:
@@ -261,113 +349,3 @@ class DiskObjectStore:
             except FileNotFoundError:
                 continue
             yield from (name[:-4] for name in names if _LOOSE_NAME.fullmatch(name))
-
-
-def _loose_chunks(file: BinaryIO) -> Iterator[bytes | memoryview]:
-    import zstandard  # noqa: PLC0415 (costs 8 ms)
-
-    with file, zstandard.ZstdDecompressor().stream_reader(file) as reader:
-        while chunk := reader.read(_CHUNK_BYTES):
-            yield chunk
-
-
-class ObjectBatchOnDisk:
-    """An `ObjectBatch`: in memory while it is small, then a pack that grows."""
-
-    def __init__(self, store: DiskObjectStore) -> None:
-        self._store = store
-        self._small: dict[str, bytes] = {}
-        self._small_bytes = 0
-        self._writer: PackWriter | None = None
-        self._seen: set[str] = set()
-
-    def put(self, data: bytes) -> Digest:
-        """Keep *data*; return its BLAKE3."""
-        digits = blake3_hex(data)
-        if self._is_new(digits):
-            if len(data) > BLOCK_BYTES:
-                return self._append(io.BytesIO(data))[0]
-            self._add(digits, data)
-        return Digest.blake3(digits)
-
-    def put_stream(self, source: BinaryIO) -> tuple[Digest, int]:
-        """
-        Keep all that *source* yields, without holding it in memory; its BLAKE3 and size.
-
-        A large source that can be rewound is read twice, since reading is far cheaper than
-        compressing what the store already holds.
-        """
-        head = _read_up_to(source, BLOCK_BYTES)
-        if len(head) < BLOCK_BYTES:
-            return self.put(head), len(head)
-        if source.seekable():
-            begin = source.tell() - len(head)
-            hasher = Blake3Hasher()
-            hasher.update(head)
-            while chunk := source.read(_CHUNK_BYTES):
-                hasher.update(chunk)
-            if not self._is_new(hasher.digest().hex):
-                return hasher.digest(), hasher.size_bytes
-            source.seek(begin)
-            head = b""
-        return self._append(source, head)
-
-    def finish(self) -> None:
-        """Let the store hold everything, safe on disk."""
-        if self._writer is not None:
-            self._writer.finish()
-        elif self._small:
-            self._store.write_loose(self._small)
-
-    def discard(self) -> None:
-        """Let go of everything; forget what was not finished. Idempotent."""
-        if self._writer is not None:
-            self._writer.discard()
-        # Somebody may still hold the batch: names of a large tree take 30 MB.
-        self._writer = None
-        self._small.clear()
-        self._seen.clear()
-
-    def _is_new(self, digits: str) -> bool:
-        return digits not in self._seen and not self._store.holds(digits)
-
-    def _add(self, digits: str, data: bytes) -> None:
-        self._seen.add(digits)
-        if self._writer is None:
-            self._small[digits] = data
-            self._small_bytes += len(data)
-            if len(self._small) > _LOOSE_OBJECTS or self._small_bytes > _LOOSE_BYTES:
-                self._pack()
-        else:
-            self._writer.add(digits, data)
-
-    def _append(self, source: BinaryIO, head: bytes = b"") -> tuple[Digest, int]:
-        writer, hasher = self._pack(), Blake3Hasher()
-        hasher.update(head)
-        start = writer.append(head)
-        while chunk := source.read(_CHUNK_BYTES):
-            hasher.update(chunk)
-            writer.append(chunk)
-        digest = hasher.digest()
-        # Bytes that turn out to be held already stay in the pack without a name; that takes a
-        # pipe, or a file that changes between its two readings.
-        if self._is_new(digest.hex):
-            writer.close_object(digest.hex, start)
-            self._seen.add(digest.hex)
-        return digest, hasher.size_bytes
-
-    def _pack(self) -> PackWriter:
-        if self._writer is None:
-            self._writer = self._store.pack_writer()
-            for digits, data in self._small.items():
-                self._writer.add(digits, data)
-            self._small.clear()
-        return self._writer
-
-
-def _read_up_to(source: BinaryIO, size: int) -> bytes:
-    chunks, missing = [], size
-    while missing and (chunk := source.read(missing)):
-        chunks.append(chunk)
-        missing -= len(chunk)
-    return b"".join(chunks)

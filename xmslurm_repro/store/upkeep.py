@@ -18,7 +18,8 @@ from xmslurm_repro.errors import (
 )
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.upkeep import Damage, Waste, WasteItem
-from xmslurm_repro.store.blocks import BlockCache, list_packs
+from xmslurm_repro.store.blocks import BlockCache
+from xmslurm_repro.store.checking import extents, pack_damage
 from xmslurm_repro.store.files import (
     Temporary,
     make_folder,
@@ -29,6 +30,7 @@ from xmslurm_repro.store.files import (
 from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.object_stream import verified
 from xmslurm_repro.store.objects import DiskObjectStore
+from xmslurm_repro.store.pack_writer import PackWriter
 from xmslurm_repro.store.packs import Pack
 
 _CHUNK_BYTES = 1 << 20
@@ -48,11 +50,11 @@ class DiskUpkeep:
     def damage(self) -> Iterator[Damage]:
         """See `Upkeep`."""
         cache = BlockCache()
-        for path in list_packs(self.objects_root / "packs"):
-            yield from _pack_damage(path, cache)
-        for digest, place in self._loose():
+        for path in self.objects.pack_files():
+            yield from pack_damage(path, cache)
+        for digest, place in self.objects.loose_files():
             try:
-                with self.objects.open_loose(digest) as stream:
+                with self.objects.open_loose(digest, place) as stream:
                     while stream.read(_CHUNK_BYTES):
                         pass
             except (IntegrityError, StoreError) as error:
@@ -76,7 +78,7 @@ class DiskUpkeep:
             *self._packs(objects, limit_ns),
             *(
                 WasteItem(kind="object", name=str(digest), place=str(place), size_bytes=size)
-                for digest, place in self._loose()
+                for digest, place in self.objects.loose_files()
                 if digest not in objects and (size := _old_size(place, limit_ns)) is not None
             ),
             *(
@@ -97,6 +99,7 @@ class DiskUpkeep:
     def remove(self, waste: Waste, objects: Set[Digest]) -> int:
         """See `Upkeep`."""
         freed = 0
+        self.objects.adopt_all()
         names = {item.name for item in waste.items if item.kind == "name"}
         if names:
             self.blobs.remove_refs(names)
@@ -122,12 +125,8 @@ class DiskUpkeep:
         finally:
             file.discard()
 
-    def _loose(self) -> Iterator[tuple[Digest, Path]]:
-        for digits in self.objects.loose():
-            yield Digest.blake3(digits), Path(self.objects.loose_path(digits))
-
     def _packs(self, needed: Set[Digest], limit_ns: int) -> Iterator[WasteItem]:
-        for path in list_packs(self.objects_root / "packs"):
+        for path in self.objects.pack_files():
             size = _old_size(path, limit_ns)
             if size is None:
                 continue
@@ -152,9 +151,9 @@ class DiskUpkeep:
         """Write what is needed of a pack into a new one, then remove it."""
         pack, cache = Pack(path), BlockCache()
         before = path.stat().st_size
-        writer = self.objects.pack_writer()
+        writer = PackWriter(self.objects.publisher.new_file)
         try:
-            for start, digest, size in sorted(_extents(pack)):
+            for start, digest, size in sorted(extents(pack)):
                 if digest not in needed:
                     continue
                 where = f"{digest} in {path}"
@@ -162,8 +161,10 @@ class DiskUpkeep:
                 for chunk in verified(pack.chunks(start, size, cache), digest, where):
                     at = writer.append(chunk)
                     begin = at if begin is None else begin
-                writer.close_object(digest.hex, writer.append(b"") if begin is None else begin)
-            made = writer.finish()
+                begin = writer.position if begin is None else begin
+                writer.close_object(bytes.fromhex(digest.hex), begin)
+            place = self.objects.publisher.pack(*writer.finish(), is_durable=True)
+            made = self.objects_root / place
         except IntegrityError:
             # Damaged: nothing of it is thrown away.
             return 0
@@ -191,27 +192,6 @@ class DiskUpkeep:
             return None
         where = str(self.blobs.path(digest))
         return DigestMismatchError(where, want=str(digest), got=got, size_bytes=size)
-
-
-def _pack_damage(path: Path, cache: BlockCache) -> Iterator[Damage]:
-    try:
-        pack = Pack(path)
-    except FormatError as error:
-        yield Damage(digest=None, place=str(path), error=error)
-        return
-    # In the order in which they lie, so that each block is decompressed once.
-    for start, digest, size in sorted(_extents(pack)):
-        try:
-            for _ in verified(pack.chunks(start, size, cache), digest, f"{digest} in {path}"):
-                pass
-        except (IntegrityError, StoreError) as error:
-            yield Damage(digest=digest, place=str(path), error=error)
-
-
-def _extents(pack: Pack) -> Iterator[tuple[int, Digest, int]]:
-    for number, digits in enumerate(pack.digits()):
-        start, size = pack.extent(number)
-        yield start, Digest.blake3(digits.decode()), size
 
 
 def _old_size(path: Path, limit_ns: int) -> int | None:

@@ -46,7 +46,7 @@ async def open_tools(
     store, blobs = DiskObjectStore(home / "objects"), DiskBlobStore(home / "oci")
     clock, connections = SystemClock(), Connections(settings)
     guard = FileGuard(home / "in-use.lock")
-    record = SqliteRecord(home / "record.db")
+    record = SqliteRecord(home / "record.db", settle=store.settle)
     sites = Sites(settings, clock, ask)
     locks = LazyLocks(settings, connections, store=store, blobs=blobs, cache_dir=cache / "locks")
     try:
