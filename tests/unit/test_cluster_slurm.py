@@ -14,7 +14,8 @@ from xmslurm_repro.cluster.slurm import SlurmScheduler
 from xmslurm_repro.cluster.states import parse_states
 from xmslurm_repro.errors import SubmitRefusedError
 from xmslurm_repro.model.run import RunState
-from xmslurm_repro.model.work import Resources
+from xmslurm_repro.model.work import Network, Resources
+from xmslurm_repro.ports.cluster import Member
 
 SLURM = SlurmScheduler()
 
@@ -110,9 +111,44 @@ def test_a_title_that_sbatch_could_not_read_is_made_readable():
     assert '#SBATCH --comment="a  title  with   everything 🚀"' in lines
 
 
-def test_replicas_are_refused_rather_than_forgotten():
-    with pytest.raises(SubmitRefusedError, match="2 replicas"):
-        lines_of(Resources(replicas=2))
+def test_each_replica_gets_its_own_processors_and_gpus():
+    lines = lines_of(Resources(replicas=4, cpus=3, gpus=2, gpu_type="a100", nodes=2))
+
+    assert {
+        "#SBATCH --ntasks=4",
+        "#SBATCH --cpus-per-task=3",
+        "#SBATCH --gpus-per-task=a100:2",
+        "#SBATCH --nodes=2",
+    } <= set(lines)
+    assert not [line for line in lines if "gres" in line]
+
+
+def member(name: str, resources: Resources = NOTHING, *options: tuple[str, str]) -> Member:
+    return Member(
+        name=name,
+        image=make_image(Blobs(), []),
+        workdir="/",
+        resources=resources,
+        network=Network.HOST,
+        options=options,
+    )
+
+
+def test_a_group_is_one_heterogeneous_job():
+    lines = lines_of(
+        tasks=2,
+        group=(
+            member("a", Resources(cpus=2), ("dependency", "afterok:7"), ("partition", "gpu")),
+            member("b", NOTHING, ("dependency", "afterok:7"), ("partition", "cpu")),
+        ),
+    )
+
+    cut = lines.index("#SBATCH hetjob")
+    assert {"#SBATCH --dependency=afterok:7", "#SBATCH --partition=gpu"} <= set(lines[:cut])
+    assert "#SBATCH --partition=cpu" in lines[cut:]
+    assert not [line for line in lines[cut:] if "dependency" in line]
+    assert [2, 2] == [lines.count(line) for line in lines if "job-name" in line]
+    assert not [line for line in lines if "--array" in line]
 
 
 ANSWERS = [

@@ -555,12 +555,25 @@ def test_groups_and_auxiliary_units_are_refused_clearly(world):
     assert [] == world.commands
 
 
-def test_replicas_and_configurations_as_jobs_are_refused_clearly(world):
+def test_replicas_reach_each_other_unless_the_network_is_said(world):
+    requirements = xm_slurm.JobRequirements(cpu=1, replicas=2)
+    with world.create() as experiment:
+        experiment.add(world.job(executor=xm_slurm.Slurm(requirements=requirements)))
+        experiment.add(
+            world.job(executor=xm_slurm.Slurm(requirements=requirements, network="none"))
+        )
+        experiment.add(world.job())
+
+    assert [(2, "host"), (2, "none"), (1, "none")] == [
+        (each.resources.replicas, each.network.value) for each in world.cluster.submissions
+    ]
+
+
+def test_configurations_as_jobs_are_refused_clearly(world):
     class Config(xm.JobConfig):
         pass
 
-    executor = xm_slurm.Slurm(requirements=xm_slurm.JobRequirements(cpu=1, replicas=2))
-    for job, problem in ((world.job(executor=executor), "2 replicas"), (Config(), "Config")):
+    for job, problem in ((Config(), "Config"),):
 
         def script(job=job):
             with world.create() as experiment:

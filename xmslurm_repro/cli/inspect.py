@@ -69,7 +69,7 @@ def _print_runs(found: Sequence[RunStatus]) -> None:
         facts = dict(outcome.facts) if outcome else {}
         rows.append(
             [
-                f"{receipt.experiment_id}/{receipt.unit_number}",
+                receipt.name,
                 say_state(item.run.state),
                 receipt.cluster,
                 receipt.job_id or "-",

@@ -70,11 +70,13 @@ class _SplitCommand(click.Command):
 @click.option("--memory", metavar="SIZE", help="Memory per node, such as 4000M or 16G.")
 @click.option("--gpus", type=click.IntRange(0), help="GPUs per replica.")
 @click.option("--gpu-type", metavar="TYPE", help="As the cluster names it.")
+@click.option("--replicas", type=click.IntRange(1), help="Copies of the command that meet.")
+@click.option("--nodes", type=click.IntRange(1), help="Over how many nodes they are spread.")
 @click.option("--time", "time_limit", metavar="LIMIT", help="As sbatch takes it: 90, 2-12:00, …")
 @click.option(
     "--network",
     type=click.Choice(["none", "host"]),
-    help="What the command may reach.  [default: none]",
+    help="What the command may reach.  [default: none; host for replicas]",
 )
 @click.option(
     "--secret",
@@ -156,9 +158,10 @@ def _launch_script(script: Path, words: list[str]) -> int:
 def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> LaunchRequest:
     from xmslurm_repro.cli.sweep import read_sweep
     from xmslurm_repro.model.work import Network
-    from xmslurm_repro.services.launch import LaunchRequest
+    from xmslurm_repro.services.launch import LaunchRequest, default_network
     from xmslurm_repro.services.prepare import CodeRequest
 
+    resources = _resources(tools.defaults.resources, given)
     sweep = read_sweep(argv, given["axes"], given["sweep_file"])
     if given["max_parallel"] and not sweep:
         raise UsageError("--max-parallel needs a sweep of several work units")
@@ -176,8 +179,10 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
         ),
         argv=argv,
         env=dict(name_and_value(text, must_have_value=True) for text in given["variables"]),
-        resources=_resources(tools.defaults.resources, given),
-        network=Network(given["network"]) if given["network"] else tools.defaults.network,
+        resources=resources,
+        network=Network(given["network"])
+        if given["network"]
+        else default_network(tools, resources),
         title=given["title"] or say_command(argv),
         cluster=given["cluster"],
         options=tuple(sorted(name_and_value(text) for text in given["options"])),
@@ -221,6 +226,8 @@ def _resources(default: Resources, given: Mapping[str, Any]) -> Resources:
             "memory_mib": parse_memory_mib(memory) if memory else None,
             "gpus": given["gpus"],
             "gpu_type": given["gpu_type"],
+            "replicas": given["replicas"],
+            "nodes": given["nodes"],
             "time_limit_minutes": parse_time_limit_minutes(limit) if limit else None,
         }
         said = {name: value for name, value in asked.items() if value is not None}

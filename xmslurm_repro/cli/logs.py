@@ -55,7 +55,7 @@ async def _print_log(
 ) -> None:
     from xmslurm_repro.services.logs import log
 
-    name = f"{item.receipt.experiment_id}/{item.receipt.unit_number}"
+    name = item.receipt.name
     prefix = "" if is_alone else click.style(f"{name} | ", fg=_COLORS[number % len(_COLORS)])
     pending = b""
     async for chunk in log(tools, item, attempt=attempt, follow=follow):
@@ -84,6 +84,7 @@ async def _collected(
             {
                 "run": str(item.receipt.run_id),
                 "unit": item.receipt.unit_number,
+                "member": item.receipt.member,
                 "log": whole.decode("utf-8", "replace"),
             }
         )

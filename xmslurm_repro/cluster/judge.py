@@ -81,4 +81,4 @@ class Statuses:
 
 
 def _number(job_id: str) -> int:
-    return int(job_id.partition("_")[0])
+    return int(job_id.partition("_")[0].partition("+")[0])

@@ -28,17 +28,16 @@ class LocalScheduler:
     def directives(self, submission: Submission, *, folder: str) -> tuple[str, ...]:
         """Comments that the supervisor reads. There are no options here to give."""
         del folder
-        _, options = read_restarts(submission.options)
-        if options:
-            names = ", ".join(sorted(name for name, _ in options))
+        names = {n for m in submission.members for n, _ in read_restarts(m.options)[1]}
+        if names:
+            said = ", ".join(sorted(names))
             raise SubmitRefusedError(
-                f"there is no scheduler on this machine that would know the options: {names}",
+                f"there is no scheduler on this machine that would know the options: {said}",
                 hint="Leave them out, or choose a cluster that has Slurm.",
             )
-        if submission.resources.replicas != 1:
-            raise SubmitRefusedError("replicas cannot be run on a machine without a scheduler")
-        minutes = submission.resources.time_limit_minutes
-        return (f"#LOCAL time={minutes}",) if minutes is not None else ()
+        limits = [member.resources.time_limit_minutes for member in submission.members]
+        known = [limit for limit in limits if limit is not None]
+        return (f"#LOCAL time={max(known)}",) if known else ()
 
     def classify(self, exit_status: int, stderr: str) -> Answer:
         """Nothing can get lost on the way to oneself."""

@@ -62,7 +62,7 @@ async def observe_runs(
             attempts.get(run_id, ()),
             known.of(run_id) or remembered.of(run_id),
             trouble=trouble,
-            was_cancelled=bool(cancelled & {job_id, job_id.partition("_")[0]}),
+            was_cancelled=bool(cancelled & {job_id, _whole(job_id)}),
         )
         for run_id, job_id in runs.items()
     }
@@ -73,6 +73,11 @@ async def observe_runs(
         if over := sorted({*kept} - going):
             await forget_secrets(transport, state_dir, over)
     return seen
+
+
+def _whole(job_id: str) -> str:
+    """The id of the array or group that it belongs to, if it does."""
+    return job_id.partition("_")[0].partition("+")[0]
 
 
 def _has_ended(attempts: Sequence[Attempt]) -> bool:

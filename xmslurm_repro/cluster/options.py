@@ -9,7 +9,7 @@ from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX
 from xmslurm_repro.errors import SubmitRefusedError
 from xmslurm_repro.model.work import Resources
-from xmslurm_repro.ports.cluster import Submission
+from xmslurm_repro.ports.cluster import Member, Submission
 
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9-]*\Z")
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/=@%+*()\[\]~^-]*\Z")
@@ -23,6 +23,9 @@ OURS = frozenset(
     }
 )  # fmt: skip
 """Options that decide whether we find the job again and what it gets; nobody else may set them."""
+
+_ONCE = frozenset({"dependency", "kill-on-invalid-dep", "begin", "deadline", "signal"})
+"""Options of a group that are said of its first job and hold for all."""
 
 
 def directive(name: str, value: str = "") -> str:
@@ -55,14 +58,25 @@ def sbatch_directives(submission: Submission, folder: str) -> tuple[str, ...]:
     Raises:
         SubmitRefusedError: If an option is ours to set, or cannot be said.
     """
-    restarts, options = read_restarts(submission.options)
+    lines: list[str] = []
+    for number, member in enumerate(submission.members):
+        if number:
+            lines.append("#SBATCH hetjob")
+        lines += _member_directives(submission, member, folder, is_first=not number)
+    return tuple(lines)
+
+
+def _member_directives(
+    submission: Submission, member: Member, folder: str, *, is_first: bool
+) -> list[str]:
+    restarts, options = read_restarts(member.options)
     taken = sorted({name for name, _ in options} & OURS)
     if taken:
         raise SubmitRefusedError(
             f"options that the launcher sets itself were given: {', '.join(taken)}",
             hint="Remove them from the cluster's options and from the launch.",
         )
-    count = len(submission.tasks)
+    count = 1 if submission.group else len(submission.tasks)
     pattern = "%A_%a" if count > 1 else "%j"
     lines = [
         directive("job-name", f"{JOB_NAME_PREFIX}{submission.token}"),
@@ -80,12 +94,12 @@ def sbatch_directives(submission: Submission, folder: str) -> tuple[str, ...]:
         lines.append(directive("requeue"))
     elif not {"requeue", "no-requeue"} & given:
         lines.append(directive("no-requeue"))
-    if restarts.grace_seconds is not None and "signal" not in given:
+    if is_first and restarts.grace_seconds is not None and "signal" not in given:
         # To the batch shell, which hands the chosen signal on: the command is no step of its own.
         lines.append(directive("signal", f"B:USR2@{restarts.grace_seconds}"))
-    lines += (directive(name, value) for name, value in _resource_options(submission.resources))
-    lines += (directive(name, value) for name, value in options)
-    return tuple(lines)
+    lines += (directive(name, value) for name, value in _resource_options(member.resources))
+    lines += (directive(name, value) for name, value in options if is_first or name not in _ONCE)
+    return lines
 
 
 def _path(folder: str) -> str:
@@ -94,12 +108,7 @@ def _path(folder: str) -> str:
 
 
 def _resource_options(resources: Resources) -> Iterable[tuple[str, str]]:
-    if resources.replicas != 1:
-        raise SubmitRefusedError(
-            f"{resources.replicas} replicas were asked for, and this launcher runs one",
-            hint="Start the copies from the command itself, or launch several work units.",
-        )
-    yield "ntasks", "1"
+    yield "ntasks", str(resources.replicas)
     yield "cpus-per-task", str(resources.cpus)
     if resources.nodes is not None:
         yield "nodes", str(resources.nodes)
@@ -110,7 +119,12 @@ def _resource_options(resources: Resources) -> Iterable[tuple[str, str]]:
     if resources.time_limit_minutes is not None:
         yield "time", str(resources.time_limit_minutes)
     gpu = ":".join(("gpu", *((resources.gpu_type,) if resources.gpu_type else ())))
-    gres = [f"{gpu}:{resources.gpus}"] if resources.gpus else []
+    is_one = resources.replicas == 1
+    if resources.gpus and not is_one:
+        # `gres` counts by node; where the replicas will be is not known yet.
+        kind = f"{resources.gpu_type}:" if resources.gpu_type else ""
+        yield "gpus-per-task", f"{kind}{resources.gpus}"
+    gres = [f"{gpu}:{resources.gpus}"] if resources.gpus and is_one else []
     gres += (f"{name}:{count}" for name, count in resources.gres)
     if gres:
         yield "gres", ",".join(gres)

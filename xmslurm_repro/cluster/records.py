@@ -13,7 +13,7 @@ from xmslurm_repro.errors import FormatError, IntegrityError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import Outcome, OutputFile, RunId, RunState
 
-_FOLDER = re.compile(r"([a-z0-9]{8,40})/(\d+)/((\d+)(?:_\d+)?\.(\d+))\Z")
+_FOLDER = re.compile(r"([a-z0-9]{8,40})/(\d+)/((\d+)(?:[_+]\d+)?\.(\d+))\Z")
 _OUTPUT = re.compile(rb"([0-9a-f]{64}) (\d+) ([fl]) (.+)\Z", re.DOTALL)
 
 
@@ -82,7 +82,7 @@ def read_attempts(archive: bytes) -> Mapping[RunId, tuple[Attempt, ...]]:
 
 def _attempt_order(name: str) -> tuple[int, int]:
     job, _, restart = name.partition(".")
-    return int(job.partition("_")[0]), int(restart)
+    return int(job.partition("_")[0].partition("+")[0]), int(restart)
 
 
 def read_outcome(run_id: RunId, attempt: str, files: Mapping[str, bytes]) -> Outcome | None:

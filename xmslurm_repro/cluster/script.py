@@ -13,7 +13,7 @@ from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
 from xmslurm_repro.cluster.words import assign_array
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.model.image import Layer, LayerKind
-from xmslurm_repro.ports.cluster import Submission
+from xmslurm_repro.ports.cluster import Member, Submission
 
 JOB_FILES = (
     "job",
@@ -87,16 +87,7 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
         settings: Further variables for the runtime's bash file.
     """
     restarts, _ = read_restarts(submission.options)
-    image = submission.image
-    code = tuple(layer for layer in image.layers if layer.kind is LayerKind.CODE)
-    root = tuple(layer for layer in image.layers if layer.kind is not LayerKind.CODE)
-    job = ContainerJob(
-        workdir=submission.workdir,
-        network=submission.network,
-        has_code=bool(code),
-        image=image.manifest.digest.hex,
-        config=image.config.digest.hex,
-    )
+    members = submission.members
     values = (
         ("xm_token", submission.token),
         ("xm_task_count", str(len(submission.tasks))),
@@ -104,34 +95,78 @@ def render_script(  # noqa: PLR0913 (a job is decided by that many things)
         ("xm_state", state_dir),
         ("xm_scheduler", scheduler),
         ("xm_runtime", runtime.name),
-        ("xm_image", f"sha256:{job.image}"),
-        ("xm_config", f"sha256:{job.config}"),
-        ("xm_root_key", tree_key(root)),
-        ("xm_code_key", tree_key(code)),
         ("xm_full_check", "1" if submission.full_check else "0"),
         ("xm_grace_seconds", str(grace_seconds)),
-        ("xm_network", submission.network.value),
-        ("xm_gpus", str(submission.resources.gpus)),
         *restarts.values(),
         *settings,
     )
+    is_many = len(members) > 1 or members[0].resources.replicas > 1
+    many = ("job-many",) if is_many else ()
     return "".join(
         (
             "#!/bin/bash\n",
             *(f"{line}\n" for line in directives),
             *(f"{name}={shlex.quote(value)}\n" for name, value in values),
-            assign_array("xm_secret_names", submission.secrets),
-            assign_array("xm_root_layers", tuple(_layer_words(root))),
-            assign_array("xm_code_layers", tuple(_layer_words(code))),
+            *(_many_lines(members) if is_many else ()),
+            *(_group_lines(members, runtime) if len(members) > 1 else _lines(members[0], runtime)),
             *(assign_array(name, words) for name, words in runtime.arrays),
-            "xm_build_command() {\n",
-            assign_array("xm_command", runtime.command(job), indent="    "),
-            "}\n\n",
+            "\n",
             *surroundings.lines(),
-            compose(*runtime.bash_files, *JOB_FILES),
-            "\nxm_main\n",
+            compose(*runtime.bash_files, *JOB_FILES, *many),
+            "\n",
+            "if [[ -n ${XM_MEMBER-} ]]; then xm_work; else xm_lead; fi\n"
+            if is_many
+            else "xm_main\n",
         )
     )
+
+
+def _lines(member: Member, runtime: Runtime, indent: str = "") -> Iterator[str]:
+    """Assignments of what is a member's own."""
+    image = member.image
+    code = tuple(layer for layer in image.layers if layer.kind is LayerKind.CODE)
+    root = tuple(layer for layer in image.layers if layer.kind is not LayerKind.CODE)
+    job = ContainerJob(
+        workdir=member.workdir,
+        network=member.network,
+        has_code=bool(code),
+        image=image.manifest.digest.hex,
+        config=image.config.digest.hex,
+    )
+    values = (
+        ("xm_image", f"sha256:{job.image}"),
+        ("xm_config", f"sha256:{job.config}"),
+        ("xm_root_key", tree_key(root)),
+        ("xm_code_key", tree_key(code)),
+        ("xm_network", member.network.value),
+        ("xm_gpus", str(member.resources.gpus)),
+    )
+    yield from (f"{indent}{name}={shlex.quote(value)}\n" for name, value in values)
+    yield assign_array("xm_secret_names", member.secrets, indent=indent)
+    yield assign_array("xm_root_layers", tuple(_layer_words(root)), indent=indent)
+    yield assign_array("xm_code_layers", tuple(_layer_words(code)), indent=indent)
+    yield f"{indent}xm_build_command() {{\n"
+    yield assign_array("xm_command", runtime.command(job), indent=f"{indent}    ")
+    yield f"{indent}}}\n"
+
+
+def _group_lines(members: Sequence[Member], runtime: Runtime) -> Iterator[str]:
+    yield "xm_be_member() {\n    case $1 in\n"
+    for number, member in enumerate(members):
+        yield f"    {number})\n"
+        yield from _lines(member, runtime, indent="        ")
+        yield "        ;;\n"
+    yield "    esac\n}\nxm_be_member 0\n"
+
+
+def _many_lines(members: Sequence[Member]) -> Iterator[str]:
+    if len(members) > 1:
+        yield f"xm_members={len(members)}\n"
+    else:
+        yield "xm_be_member() { :; }\n"
+    yield assign_array("xm_names", tuple(member.name for member in members))
+    yield assign_array("xm_ranks", tuple(str(m.resources.replicas) for m in members))
+    yield assign_array("xm_cpus", tuple(str(member.resources.cpus) for member in members))
 
 
 def tree_key(layers: Iterable[Layer]) -> str:

@@ -187,9 +187,14 @@ class ShellCluster:
     async def submit(self, submission: Submission) -> str:
         """Submit exactly once, however often it is called with the same token."""
         hello, runtime = await self._known()
-        given = {name for name, _ in submission.options}
-        inherited = tuple((name, value) for name, value in self._options if name not in given)
-        submission = replace(submission, options=(*inherited, *submission.options))
+        submission = replace(
+            submission,
+            options=self._inherited(submission.options),
+            group=tuple(
+                replace(member, options=self._inherited(member.options))
+                for member in submission.group
+            ),
+        )
         folder = f"{hello.state_dir}/submit/{submission.token}"
         table = encode_tasks(submission.tasks)
         script = render_script(
@@ -210,13 +215,17 @@ class ShellCluster:
             token=submission.token,
             script=script.encode("utf-8"),
             table=table,
-            task_count=len(submission.tasks),
+            task_count=1 if submission.group else len(submission.tasks),
             max_parallel_tasks=submission.max_parallel_tasks or 1,
         )
         submitter = self._submitter(hello.state_dir)
         if submission.has_time:
             submitter = replace(submitter, limit_patience_seconds=_LONG_SECONDS)
         return await submitter.submit(payload)
+
+    def _inherited(self, options: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        given = {name for name, _ in options}
+        return (*(pair for pair in self._options if pair[0] not in given), *options)
 
     def _registry_settings(self, runtime: Runtime) -> tuple[tuple[str, str], ...]:
         if self._registry is None or not runtime.can_pull:

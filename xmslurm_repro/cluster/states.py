@@ -39,7 +39,7 @@ _STATES = {
 """squeue(1), "JOB STATE CODES"."""
 
 _NAME = re.compile(re.escape(JOB_NAME_PREFIX) + r"([a-z0-9]{8,40})\Z")
-_JOB_ID = re.compile(r"(\d+)(?:_(\d+|\[\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*(?:%\d+)?\]))?\Z")
+_JOB_ID = re.compile(r"(\d+)(?:_(\d+|\[\d+(?:-\d+)?(?:,\d+(?:-\d+)?)*(?:%\d+)?\])|\+(\d+))?\Z")
 
 
 def parse_states(output: str) -> Sequence[JobStatus]:
@@ -60,11 +60,12 @@ def _parse_line(line: str) -> Iterator[JobStatus]:
     if not named or not numbered or state is None:
         return
     reason = reason.strip()
-    for task in _tasks(numbered[2]):
+    for task in _tasks(numbered[2] or numbered[3]):
+        joint = "+" if numbered[3] else "_"
         yield JobStatus(
             token=named[1],
             task=task,
-            job_id=numbered[1] if task is None else f"{numbered[1]}_{task}",
+            job_id=numbered[1] if task is None else f"{numbered[1]}{joint}{task}",
             state=state,
             word=word,
             reason=None if reason in {"", "None", "(null)"} else reason,

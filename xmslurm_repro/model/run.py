@@ -96,6 +96,7 @@ class Receipt:
         origin: Digest of the `Origin` of its snapshot, as JSON in the store.
         max_parallel_tasks: How many tasks of its submission may run at once, if limited.
         inputs: Where each of its inputs is on the cluster, by name, sorted.
+        member: Which job of the work unit, by name, where it has several.
     """
 
     run_id: RunId
@@ -111,6 +112,13 @@ class Receipt:
     origin: Digest | None = None
     max_parallel_tasks: int | None = None
     inputs: tuple[tuple[str, str], ...] = ()
+    member: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As people read it: ``41/3``, and the member's name."""
+        name = f"{self.experiment_id}/{self.unit_number}"
+        return f"{name} {self.member}" if self.member else name
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -129,8 +137,11 @@ class Receipt:
             "origin": str(self.origin) if self.origin else None,
             "max_parallel_tasks": self.max_parallel_tasks,
         }
+        # Only where there are any: other receipts keep their bytes.
         if self.inputs:
             written["inputs"] = dict(self.inputs)
+        if self.member is not None:
+            written["member"] = self.member
         return written
 
     @classmethod
@@ -139,6 +150,7 @@ class Receipt:
         reader.format_version(_RECEIPT_FORMAT, newest=1)
         replay_of, job_id, origin = (reader.maybe(n) for n in ("replay_of", "job_id", "origin"))
         throttle, inputs = reader.maybe("max_parallel_tasks"), reader.maybe("inputs")
+        member = reader.maybe("member")
         return cls(
             run_id=_run_id(reader.field("run_id")),
             experiment_id=reader.field("experiment_id").integer(),
@@ -153,6 +165,7 @@ class Receipt:
             origin=origin.digest() if origin else None,
             max_parallel_tasks=throttle.integer() if throttle else None,
             inputs=tuple(inputs.text_map().items()) if inputs else (),
+            member=member.text() if member else None,
         )
 
 

@@ -281,6 +281,18 @@ class WorkUnit:
         if len(set(names)) != len(names):
             raise ValueError(f"two jobs of the work unit have the same name: {names}")
 
+    def job(self, member: str | None) -> Job:
+        """
+        The job of that name; the first where none is named.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for job in self.jobs:
+            if member in {None, job.name}:
+                return job
+        raise KeyError(member)
+
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
         return {"format": f"{_FORMAT}/1", "jobs": [job.to_json() for job in self.jobs]}

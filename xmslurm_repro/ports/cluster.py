@@ -32,6 +32,30 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """
+    One job of a group that starts together.
+
+    Attributes:
+        name: Its name in the group.
+        image: What it runs.
+        workdir: Absolute path in the image.
+        resources: What it asks for.
+        network: What it may reach.
+        options: Further options, as those of a `Submission`.
+        secrets: Names of those of the submission's secrets that it gets.
+    """
+
+    name: str
+    image: Image
+    workdir: str
+    resources: Resources
+    network: Network
+    options: tuple[tuple[str, str], ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
     """
     What is submitted at once: one job, or an array whose tasks differ in command and environment.
@@ -50,6 +74,8 @@ class Submission:
         max_parallel_tasks: How many tasks of the array may run at once.
         full_check: Whether the job re-reads every file that it was given, not only those that
             look touched. Replays do.
+        group: The jobs of a group, of which each has the task of its number; everything that is
+            said of one job here is then said of the first. Empty where there is no group.
         has_time: Whether limits on how much one user submits are waited for as long as it takes.
         secrets: Names of variables that the job reads from where `secret_values` were sent.
         secret_values: Their values, by name; empty where it has arrived already.
@@ -68,6 +94,22 @@ class Submission:
     secrets: tuple[str, ...] = ()
     secret_values: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     has_time: bool = False
+    group: tuple[Member, ...] = ()
+
+    @property
+    def members(self) -> tuple[Member, ...]:
+        """The jobs that start together: those of the group, or the only one."""
+        return self.group or (
+            Member(
+                name="main",
+                image=self.image,
+                workdir=self.workdir,
+                resources=self.resources,
+                network=self.network,
+                options=self.options,
+                secrets=self.secrets,
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,13 @@ class Launched:
     remarks: tuple[str, ...] = ()
 
 
+def default_network(tools: Tools, resources: Resources, *, is_group: bool = False) -> Network:
+    """What jobs may reach that do not say it: processes that belong together reach each other."""
+    if resources.replicas > 1 or is_group:
+        return Network.HOST
+    return tools.defaults.network
+
+
 def make_job(
     prepared: Prepared,
     *,

@@ -17,19 +17,21 @@ _EMPTY_LOG = Digest.sha256("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495
 
 def runs_with_logs(tools: Tools, selection: Selection) -> list[RunRow]:
     """
-    The newest run of each selected unit that was submitted.
+    The newest run of each selected unit, or of each of its jobs, that was submitted.
 
     Raises:
         NotFoundError: If none was.
     """
     latest = {
-        run.receipt.unit_number: run
+        (run.receipt.unit_number, run.receipt.member): run
         for run in runs_of(tools.record, selection)
         if run.receipt.job_id is not None
     }
     if not latest:
         raise NotFoundError(f"nothing of experiment {selection.name} was submitted, so no logs")
-    return [latest[number] for number in sorted(latest)]
+    return sorted(
+        latest.values(), key=lambda run: (run.receipt.unit_number, run.receipt.run_id.task)
+    )
 
 
 async def log(

@@ -73,7 +73,7 @@ async def start_replay(
         raise NotFoundError(f"experiment {selection.name} has no runs to repeat")
     if cluster is not None:
         tools.site(cluster)
-    jobs = [read_unit(tools.store, run.receipt.unit).jobs[0] for run in originals]
+    jobs = [read_unit(tools.store, run.receipt.unit).job(run.receipt.member) for run in originals]
     tools.secrets.reveal(sorted({name for job in jobs for name in job.secrets}))
     images = {job.image: None for job in jobs}
     with tools.guard.using():
@@ -96,9 +96,14 @@ async def start_replay(
 
 
 def latest_runs(tools: Tools, selection: Selection) -> list[RunRow]:
-    """The newest run of each unit that is selected, by unit."""
-    latest = {run.receipt.unit_number: run for run in runs_of(tools.record, selection)}
-    return [latest[number] for number in sorted(latest)]
+    """The newest run of each unit that is selected, or of each of its jobs, in their order."""
+    latest = {
+        (run.receipt.unit_number, run.receipt.member): run
+        for run in runs_of(tools.record, selection)
+    }
+    return sorted(
+        latest.values(), key=lambda run: (run.receipt.unit_number, run.receipt.run_id.task)
+    )
 
 
 def _new_row(tools: Tools, original: ExperimentRow) -> ExperimentRow:
@@ -111,9 +116,11 @@ def _new_row(tools: Tools, original: ExperimentRow) -> ExperimentRow:
 
 
 def _shape(tools: Tools, run: RunRow, cluster: str | None) -> tuple[object, ...]:
-    """Runs of one shape that follow each other go into one array."""
-    job = read_unit(tools.store, run.receipt.unit).jobs[0]
+    """Runs of one shape that follow each other go into one array, or are one group."""
     where = cluster or run.receipt.cluster
+    if run.receipt.member is not None:
+        return (run.receipt.unit_number, where)
+    job = read_unit(tools.store, run.receipt.unit).jobs[0]
     what = (job.image, job.workdir, job.resources, job.network, job.secrets)
     return (*what, where, _options(run.receipt))
 
@@ -124,6 +131,8 @@ def _options(receipt: Receipt) -> tuple[tuple[str, str], ...]:
 
 def _batch(experiment_id: int, runs: Sequence[RunRow], cluster: str | None) -> Batch:
     first = runs[0].receipt
+    # Accounts and partitions of one cluster mean nothing to another.
+    is_same_place = cluster in {None, first.cluster}
     return Batch(
         experiment_id=experiment_id,
         runs=tuple(
@@ -131,12 +140,17 @@ def _batch(experiment_id: int, runs: Sequence[RunRow], cluster: str | None) -> B
                 unit_number=run.receipt.unit_number,
                 unit=run.receipt.unit,
                 replay_of=run.receipt.run_id,
+                member=run.receipt.member,
+                options=None
+                if run.receipt.member is None
+                else _options(run.receipt)
+                if is_same_place
+                else (),
             )
             for run in runs
         ),
         cluster=cluster or first.cluster,
-        # Accounts and partitions of one cluster mean nothing to another.
-        options=_options(first) if cluster in {None, first.cluster} else (),
+        options=_options(first) if is_same_place else (),
         origin=first.origin,
         max_parallel_tasks=first.max_parallel_tasks,
     )

@@ -29,6 +29,7 @@ class RunStatus:
             "run": str(receipt.run_id),
             "experiment": receipt.experiment_id,
             "unit": receipt.unit_number,
+            "member": receipt.member,
             "cluster": receipt.cluster,
             "job": receipt.job_id,
             "state": self.run.state.value,

@@ -14,20 +14,33 @@ from xmslurm_repro.errors import (
 )
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Image
+from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.run import Receipt, RunId
-from xmslurm_repro.model.work import Job, WorkUnit
-from xmslurm_repro.ports.cluster import Submission, Task
+from xmslurm_repro.model.work import WorkUnit
+from xmslurm_repro.ports.cluster import Member, Submission, Task
 from xmslurm_repro.services.lookup import read_manifest, read_unit
 from xmslurm_repro.services.tools import ClusterSite, Tools
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedRun:
-    """A run that is about to be promised."""
+    """
+    A run that is about to be promised.
+
+    Attributes:
+        unit_number: Of its work unit, from 1.
+        unit: Digest of the work unit.
+        replay_of: The run that it repeats.
+        member: Which job of the unit, by name, where it has several: then the batch holds a run
+            for each of them, in the unit's order, and nothing else.
+        options: Its own in place of the batch's.
+    """
 
     unit_number: int
     unit: Digest
     replay_of: RunId | None = None
+    member: str | None = None
+    options: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +98,7 @@ async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
 
 async def _split(tools: Tools, batch: Batch, site: ClusterSite) -> list[Batch]:
     count = len(batch.runs)
-    if count == 1:
+    if count == 1 or batch.runs[0].member is not None:
         return [batch]
     options = told(site, batch.options)
     limit = await site.cluster.max_tasks(options)
@@ -122,9 +135,9 @@ async def _submit_part(
     tools: Tools, site: ClusterSite, batch: Batch, *, is_first: bool = True
 ) -> tuple[Receipt, ...]:
     receipts = _receipts(tools, batch, site)
-    image, submission = rebuild_submission(tools, receipts)
+    images, submission = rebuild_submission(tools, receipts)
     if is_first:
-        await _deliver(tools, site, image)
+        await _deliver(tools, site, images)
     else:
         submission = replace(submission, has_time=True)
     submission = _with_secrets(tools, submission)
@@ -159,10 +172,10 @@ async def settle(tools: Tools, *, experiment_id: int | None = None) -> list[Repr
         receipts = tuple(group)
         try:
             site = tools.site(receipts[0].cluster)
-            image, submission = rebuild_submission(tools, receipts)
+            images, submission = rebuild_submission(tools, receipts)
             found = await site.cluster.find([submission.token])
             if submission.token not in found:
-                await _deliver(tools, site, image)
+                await _deliver(tools, site, images)
                 submission = _with_secrets(tools, submission)
             await _act(tools, site, submission)
         except ReproError as error:
@@ -180,12 +193,13 @@ def _receipts(tools: Tools, batch: Batch, site: ClusterSite) -> tuple[Receipt, .
             unit_number=run.unit_number,
             unit=run.unit,
             cluster=batch.cluster,
-            options=options,
+            options=options if run.options is None else told(site, run.options),
             promised_at=now,
             tool_version=tools.version,
             replay_of=run.replay_of,
             origin=batch.origin,
             max_parallel_tasks=batch.max_parallel_tasks,
+            member=run.member,
         )
         for task, run in enumerate(batch.runs)
     )
@@ -196,9 +210,12 @@ def told(site: ClusterSite, options: Sequence[tuple[str, str]]) -> tuple[tuple[s
     return tuple(sorted({**dict(site.options), **dict(options)}.items()))
 
 
-def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image, Submission]:
+def rebuild_submission(
+    tools: Tools, receipts: Sequence[Receipt]
+) -> tuple[Sequence[Image], Submission]:
     """
-    What receipts of one token say was, or will be, submitted. Reads the store only.
+    What receipts of one token say was, or will be, submitted, with its images. Reads the store
+    only.
 
     Raises:
         IntegrityError: If the store lost the manifest or a unit.
@@ -207,9 +224,10 @@ def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image
     row = tools.record.experiment(first.experiment_id)
     manifest = read_manifest(tools.store, row)
     known = {receipt.unit: read_unit(tools.store, receipt.unit) for receipt in receipts}
-    job = _only_job(known[first.unit])
+    job = known[first.unit].job(first.member)
     image = manifest.image(job.image)
     original = _first_of_replays(tools, first.experiment_id)
+    group = () if first.member is None else _group(manifest, known[first.unit], receipts)
     submission = Submission(
         token=first.run_id.token,
         title=f"{row.id}: {row.title}" if row.title else str(row.id),
@@ -221,26 +239,39 @@ def rebuild_submission(tools: Tools, receipts: Sequence[Receipt]) -> tuple[Image
         options=first.options,
         max_parallel_tasks=first.max_parallel_tasks,
         full_check=first.replay_of is not None,
-        secrets=job.secrets,
+        secrets=_secret_names(known),
+        group=group,
     )
-    return image, submission
+    return list({m.image.manifest.digest: m.image for m in submission.members}.values()), submission
+
+
+def _secret_names(units: Mapping[Digest, WorkUnit]) -> tuple[str, ...]:
+    jobs = (job for unit in units.values() for job in unit.jobs)
+    return tuple(sorted({name for job in jobs for name in job.secrets}))
 
 
 def _with_secrets(tools: Tools, submission: Submission) -> Submission:
     return replace(submission, secret_values=tools.secrets.reveal(submission.secrets))
 
 
-def _only_job(unit: WorkUnit) -> Job:
-    if len(unit.jobs) != 1:
-        raise SubmitRefusedError(
-            f"a work unit of {len(unit.jobs)} jobs cannot be submitted yet",
-            hint="Add each job as a work unit of its own.",
+def _group(manifest: Manifest, unit: WorkUnit, receipts: Sequence[Receipt]) -> tuple[Member, ...]:
+    jobs = [(unit.job(receipt.member), receipt.options) for receipt in receipts]
+    return tuple(
+        Member(
+            name=job.name,
+            image=manifest.image(job.image),
+            workdir=job.workdir,
+            resources=job.resources,
+            network=job.network,
+            options=options,
+            secrets=job.secrets,
         )
-    return unit.jobs[0]
+        for job, options in jobs
+    )
 
 
 def _task(receipt: Receipt, units: Mapping[Digest, WorkUnit], experiment_id: int) -> Task:
-    job = _only_job(units[receipt.unit])
+    job = units[receipt.unit].job(receipt.member)
     return Task(
         run_id=receipt.run_id,
         argv=job.argv,
@@ -262,7 +293,12 @@ def _first_of_replays(tools: Tools, experiment_id: int) -> int:
         experiment_id = replayed
 
 
-async def _deliver(tools: Tools, site: ClusterSite, image: Image) -> None:
+async def _deliver(tools: Tools, site: ClusterSite, images: Sequence[Image]) -> None:
+    for image in images:
+        await _deliver_one(tools, site, image)
+
+
+async def _deliver_one(tools: Tools, site: ClusterSite, image: Image) -> None:
     if site.repository is not None:
         tools.publisher.publish(image, site.repository, progress=tools.progress)
     try:
@@ -287,11 +323,16 @@ async def _act(tools: Tools, site: ClusterSite, submission: Submission) -> list[
                 "Nothing was submitted; the next command submits it once the host answers."
             )
         raise
-    job_ids = task_job_ids(job_id, len(submission.tasks))
+    job_ids = task_job_ids(job_id, len(submission.tasks), is_group=bool(submission.group))
     tools.record.confirm(submission.token, job_ids)
     return job_ids
 
 
-def task_job_ids(job_id: str, count: int) -> list[str]:
-    """The job id of each task: Slurm writes task 4 of array 123 as ``123_4``."""
+def task_job_ids(job_id: str, count: int, *, is_group: bool = False) -> list[str]:
+    """
+    The job id of each task: Slurm writes task 4 of array 123 as ``123_4``, and job 4 of group
+    123 as ``123+4``.
+    """
+    if is_group:
+        return [f"{job_id}+{task}" for task in range(count)]
     return [job_id] if count == 1 else [f"{job_id}_{task}" for task in range(count)]

@@ -12,11 +12,11 @@ from absl import logging
 from xmanager import xm
 
 from xmslurm_repro.config import ClusterSettings
-from xmslurm_repro.errors import NotSupportedError, ReproError
+from xmslurm_repro.errors import ReproError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.run import Receipt
 from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
-from xmslurm_repro.services.launch import add_units, make_job
+from xmslurm_repro.services.launch import add_units, default_network, make_job
 from xmslurm_repro.services.lookup import read_manifest
 from xmslurm_repro.services.prepare import Prepared
 from xmslurm_repro.services.submit import Batch, PlannedRun, settle, submit
@@ -59,13 +59,12 @@ class Asked:
     kill_on_invalid_dependencies: bool
 
 
-def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
+def ask(tools: Tools, session: Session, job: xm.Job, *, is_group: bool = False) -> Asked:
     """
     Everything that decides a job, from what a launch script said and the defaults.
 
     Raises:
         ArgumentError: If it makes no sense.
-        NotSupportedError: If it asks for several replicas.
         UnknownClusterError: If there is no such cluster.
     """
     executable, executor = job.executable, job.executor
@@ -75,11 +74,6 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
         )
     if not isinstance(executor, Slurm):
         raise ArgumentTypeError(f"the executor must be a Slurm(…), not {executor!r}")
-    if executor.requirements.replicas != 1:
-        raise NotSupportedError(
-            f"{executor.requirements.replicas} replicas were asked for, and a job runs one",
-            hint="Add a unit for each, or start the processes from the command itself.",
-        )
     described = executor.requirements.cluster
     if isinstance(described, SlurmClusterConfig):
         _describe(session, described, job)
@@ -91,7 +85,11 @@ def ask(tools: Tools, session: Session, job: xm.Job) -> Asked:
         time_limit_minutes=executor.time_limit_minutes,
         nodes=executor.nodes,
     )
-    network = Network(executor.network) if executor.network else tools.defaults.network
+    network = (
+        Network(executor.network)
+        if executor.network
+        else default_network(tools, resources, is_group=is_group)
+    )
     env = {
         **dict(site.env),
         **(_environment(described)),

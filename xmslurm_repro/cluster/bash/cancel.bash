@@ -2,4 +2,4 @@
 # began at once, and other jobs after a while.
 scheduler_cancel "$@" || exit 1
 mkdir -p "$xm_state/cancelled"
-for id; do printf '%s\n' "$id" >>"$xm_state/cancelled/${id%%_*}"; done
+for id; do printf '%s\n' "$id" >>"$xm_state/cancelled/${id%%[_+]*}"; done

@@ -6,12 +6,25 @@ xm_restarts=${SLURM_RESTART_COUNT:-${XM_RESTART_COUNT:-0}}
 # Sent to this shell alone, before the limit, because we asked for it. The command gets the signal
 # that was chosen, and most of the time that is left: its outputs are still to be read.
 xm_on_near_limit() {
+    if [[ -n ${XM_MEMBER-} && -e $XM_LEAD/stop ]]; then
+        xm_on_stop
+        return
+    fi
     [[ -n ${xm_interrupted-} ]] && return
     [[ -n $xm_timeout_signal ]] || { xm_pass_on USR2; return; }
     xm_interrupted=timeout xm_is_early=1 xm_why='its time limit was near'
     xm_left_tenths=$((xm_timeout_grace * 7))
     [[ -n ${xm_container-} ]] || xm_finish timeout '' "$xm_why"
     xm_forward "$xm_timeout_signal"
+}
+
+# Another process of the job has failed, or the leader was told to end.
+xm_on_stop() {
+    [[ -n ${xm_interrupted-} && -z ${xm_is_early-} ]] && return
+    xm_is_early= xm_left_tenths=$((xm_grace_seconds * 10))
+    xm_interrupted=cancelled xm_why='another process of the job did not end well'
+    [[ -n ${xm_container-} ]] || xm_finish cancelled '' "$xm_why"
+    xm_forward TERM
 }
 
 # A signal that means nothing to us.
@@ -36,7 +49,7 @@ xm_again() {
         xm_not_again="it could not be started again: $(tail -n 1 "$xm_local/why" | head -c 300)"
         return 1
     fi
-    : >"$xm_state/local/$xm_job/again.$xm_task"
+    : >"$xm_state/local/$xm_job/again.${XM_TASK_ID:-0}"
 }
 
 # From here on nobody else may start it again either, where that was the last time.

@@ -27,9 +27,9 @@ xm_list_outputs() (
 
 # xm_finish STATE EXIT_CODE REASON: leave the record and end.
 xm_finish() {
-    local ended log outputs reason=${3//[[:cntrl:]]/ }
+    local reason=${3//[[:cntrl:]]/ }
     trap '' TERM INT HUP USR1 USR2
-    xm_now ended
+    [[ -n ${XM_MEMBER-} ]] && xm_leave_group "$1"
     [[ -n ${xm_facts_pid-} ]] && wait "$xm_facts_pid"
     if [[ -n ${xm_local-} ]] && xm_list_outputs >"$xm_local/outputs"; then
         xm_write outputs.sha256 <"$xm_local/outputs"
@@ -39,8 +39,6 @@ xm_finish() {
     else
         xm_write outputs.sha256 </dev/null
     fi
-    [[ -e $xm_dir/log ]] || : >"$xm_dir/log"
-    log=$(sha256sum <"$xm_dir/log") outputs=$(sha256sum <"$xm_dir/outputs.sha256")
     if xm_wants_again "$1" "$2"; then
         if xm_again; then
             reason="${reason:-its exit code was $2}; it is started again"
@@ -49,15 +47,24 @@ xm_finish() {
             reason="${reason:+$reason; }$xm_not_again"
         fi
     fi
-    printf '%s\n' format=1 "state=$1" "exit_code=$2" "started_at=$xm_started" "ended_at=$ended" \
-        "image=${xm_attested-}" "log_sha256=${log%% *}" "outputs_sha256=${outputs%% *}" \
-        "reason=$reason" | xm_write end
-    xm_forget_secrets "$1"
-    [[ -n $reason ]] && xm_say "$1: $reason"
+    xm_write_end "$1" "$2" "$reason"
+    [[ -n ${XM_MEMBER-} ]] || xm_forget_secrets "$1"
     xm_clean
     [[ $2 == 0 && $1 == completed ]] && exit 0
     [[ -n $2 && $2 != 0 ]] && exit "$2"
     exit 125
+}
+
+# xm_write_end STATE EXIT_CODE REASON: the last that an attempt writes.
+xm_write_end() {
+    local ended log outputs reason=${3//[[:cntrl:]]/ }
+    xm_now ended
+    [[ -e $xm_dir/log ]] || : >"$xm_dir/log"
+    log=$(sha256sum <"$xm_dir/log") outputs=$(sha256sum <"$xm_dir/outputs.sha256")
+    printf '%s\n' format=1 "state=$1" "exit_code=$2" "started_at=$xm_started" "ended_at=$ended" \
+        "image=${xm_attested-}" "log_sha256=${log%% *}" "outputs_sha256=${outputs%% *}" \
+        "reason=$reason" | xm_write end
+    [[ -z $reason ]] || xm_say "$1: $reason"
 }
 
 xm_clean() {

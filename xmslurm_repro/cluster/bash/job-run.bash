@@ -3,20 +3,24 @@
 # Slurm signals every process of a job on some sites and only this shell on others. Why it does is
 # not in the signal; the controller knows.
 xm_on_signal() {
-    local shown= now
     [[ -n ${xm_interrupted-} && -z ${xm_is_early-} ]] && return
     # After an early warning, too, it may be cancelled, or come to its limit.
     xm_is_early= xm_left_tenths=$((xm_grace_seconds * 10))
+    xm_find_why "$1"
+    [[ -n ${xm_container-} ]] || xm_finish "$xm_interrupted" '' "$xm_why"
+    xm_forward "$1"
+}
+
+xm_find_why() {
+    local shown= now
     xm_interrupted=cancelled xm_why="the scheduler ended it (SIG$1)"
     if [[ -n ${XM_DEADLINE-} ]]; then
         printf -v now '%(%s)T' -1
         ((now >= XM_DEADLINE)) && xm_interrupted=timeout xm_why='it reached its time limit'
-    elif [[ -n ${SLURM_JOB_ID-} ]]; then
+    elif [[ -n ${SLURM_JOB_ID-} && -z ${XM_MEMBER-} ]]; then
         shown=$(timeout 1 scontrol show job -o "$SLURM_JOB_ID" 2>/dev/null)
         xm_read_why "$shown"
     fi
-    [[ -n ${xm_container-} ]] || xm_finish "$xm_interrupted" '' "$xm_why"
-    xm_forward "$1"
 }
 
 xm_seconds() {  # [days-]hours:minutes:seconds
@@ -122,13 +126,18 @@ xm_main() {
     xm_now xm_started
     xm_claim || { xm_say "nothing can be written to $xm_run_dir"; exit 125; }
     mkdir "$xm_dir" && mkdir "$xm_dir/outputs" || { xm_say "the attempt $xm_dir cannot begin"; exit 125; }
+    xm_go
+}
+
+xm_go() {
     trap 'xm_on_signal TERM' TERM
     trap 'xm_on_signal INT' INT
     trap 'xm_on_near_limit' USR2
     trap 'xm_pass_on USR1' USR1
     xm_make_folders
+    [[ -n ${XM_MEMBER-} ]] && xm_outputs=$XM_DIR/outputs && xm_watch_leader
     [[ -n ${xm_setup_failed-} ]] && xm_finish failed '' "the cluster's setup ended with exit status $xm_setup_failed"
-    xm_carry_on
+    [[ -n ${XM_MEMBER-} ]] || xm_carry_on
     (trap '' TERM INT USR1 USR2; exec 8>&-; xm_facts; xm_sweep; xm_limit_restarts) &
     xm_facts_pid=$!
     xm_read_task

@@ -7,7 +7,12 @@ xm_read_secrets() {
     ((${#xm_secret_names[@]})) || return 0
     [[ -r $file ]] || xm_finish failed '' "the secrets ${xm_secret_names[*]} are not on the cluster any more: launch or replay again"
     [[ -O $file && ! -L $file && $(stat -c %a "$file") == 600 ]] || xm_refuse "others can read or change $file"
-    while IFS= read -r -d '' field; do xm_secret_fields+=("$field"); done <"$file"
+    while IFS= read -r -d '' field; do
+        # Of a group's secrets each member gets its own.
+        for name in "${xm_secret_names[@]}"; do
+            [[ $field == "$name="* ]] && xm_secret_fields+=("$field")
+        done
+    done <"$file"
     for name in "${xm_secret_names[@]}"; do
         for field in "${xm_secret_fields[@]}"; do [[ $field == "$name="* ]] && continue 2; done
         xm_refuse "the secret $name was not sent"

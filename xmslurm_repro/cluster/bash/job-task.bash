@@ -17,6 +17,7 @@ xm_read_task() {
     xm_env=("${fields[@]:count+1}" "XMSLURM_ATTEMPT=$xm_attempt" "XMSLURM_RESTART_COUNT=$xm_restarts")
     ((xm_gpus)) && xm_add_gpus
     xm_read_secrets
+    [[ -z ${XM_MEMBER-} ]] || xm_add_peers
 }
 
 # Which of the node's accelerators are ours is known here only, and without it a command takes all

@@ -91,6 +91,8 @@ scheduler_submit() {  # SCRIPT NAME TASKS LIMIT
     done
     job=$local_jobs/$id
     minutes=$(sed -n 's/^#LOCAL time=//p; /^[^#]/q' "$1")
+    # The processes of a group go by one state.
+    ! grep -q '^xm_members=' "$1" || : >"$job/group"
     cp -- "$1" "$job/script" && printf '%s\n' "$3" >"$job/tasks" && printf '%s\n' "${1%/*}" >"$job/output" &&
         { declare -f local_began local_attempt local_task local_supervise; printf 'local_supervise "$@"\n'; } >"$job/supervisor" &&
         printf '%s\n' "$2" >"$job/name" || return 1
@@ -143,7 +145,7 @@ scheduler_states() {  # FILE_OF_TOKENS
         [[ -r $local_jobs/$id/tasks ]] && read -r tasks <"$local_jobs/$id/tasks" || continue
         for ((n = 0; n < tasks; n++)); do
             local_state "$local_jobs/$id" "$n"
-            printf '%s|%s|%s|%s\n' "${id}_$n" "$word" "xmslurm-$token" "$reason"
+            printf '%s|%s|%s|%s\n' "$id$([[ -e $local_jobs/$id/group ]] || printf _%s "$n")" "$word" "xmslurm-$token" "$reason"
         done
     done <"$1"
 }
@@ -161,7 +163,7 @@ scheduler_alive() {  # NAME TASK
 scheduler_cancel() {
     local id job n what pid began
     for id; do
-        job=$local_jobs/${id%%_*}
+        job=$local_jobs/${id%%[_+]*}
         [[ -d $job ]] || continue
         if [[ $id == *_* ]]; then : >"$job/cancelled.${id##*_}"; else : >"$job/cancelled"; fi
         for n in "$job"/task.*; do

@@ -5,7 +5,7 @@ name=$1 token=$2 task=$3 attempt=$4 follow=$5
 run=$xm_state/runs/$token/$task
 trap - PIPE HUP
 
-newest() { [[ -d $run ]] && (cd "$run" && printf '%s\n' */ | grep -E '^[0-9_]+\.[0-9]+/$' | tr -d / | sort -t . -k1,1V -k2,2n | tail -n 1); }
+newest() { [[ -d $run ]] && (cd "$run" && printf '%s\n' */ | grep -E '^[0-9_+]+\.[0-9]+/$' | tr -d / | sort -t . -k1,1V -k2,2n | tail -n 1); }
 
 # Whether the run may still print something.
 goes_on() {

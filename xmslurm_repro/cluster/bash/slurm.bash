@@ -50,7 +50,7 @@ scheduler_history() {  # NAME,NAME…
 scheduler_alive() {  # NAME TASK
     local lines line
     lines=$(timeout 60 squeue -h --me -r --name="$1" -o '%i') || return 2
-    for line in $lines; do [[ $line == "${line%%_*}" || $line == *_"$2" ]] && return 0; done
+    for line in $lines; do [[ $line == "${line%%[_+]*}" || $line == *[_+]"$2" ]] && return 0; done
     return 1
 }
 
