@@ -7,7 +7,9 @@ from pathlib import PurePosixPath
 from xmslurm_repro.errors import LockMissingError, UsageError
 from xmslurm_repro.lock.project import (
     CONDA_LOCK,
+    PDM_LOCK,
     PIXI_LOCK,
+    POETRY_LOCK,
     PYLOCK,
     REQUIREMENTS,
     UV_LOCK,
@@ -54,12 +56,14 @@ def _kind_of(path: str) -> str:
         return CONDA_LOCK
     if name == PIXI_LOCK:
         return PIXI_LOCK
-    if name.endswith((".txt", ".lock", ".in")) and name not in {"poetry.lock", "pdm.lock"}:
+    if name in {POETRY_LOCK, PDM_LOCK}:
+        return name
+    if name.endswith((".txt", ".lock", ".in")):
         return REQUIREMENTS
     raise UsageError(
         f"{path} is no kind of lock that we read",
-        hint="Use a pylock.toml, a uv.lock, a conda-lock.yml, a pixi.lock, or a requirements file "
-        "with hashes.",
+        hint="Use a pylock.toml, a uv.lock, a poetry.lock, a pdm.lock, a conda-lock.yml, a "
+        "pixi.lock, or a requirements file with hashes.",
     )
 
 
@@ -104,10 +108,6 @@ def conda_command(path: str) -> str:
 
 def _remedy(tree: Tree, project: str) -> str:
     place = parent(project)
-    if tree.find(join(place, "poetry.lock")):
-        return "Run `poetry export --output requirements.txt` and launch again."
-    if tree.find(join(place, "pdm.lock")):
-        return "Run `pdm export --format pylock --output pylock.toml` and launch again."
     if tree.find(join(place, "Pipfile.lock")):
         return "Run `pipenv requirements --hash > requirements.txt` and launch again."
     if project.endswith("pyproject.toml"):

@@ -18,7 +18,8 @@ from xmslurm_repro.ports.store import Tree
 
 PYLOCK, UV_LOCK, REQUIREMENTS = "pylock.toml", "uv.lock", "requirements.txt"
 CONDA_LOCK, PIXI_LOCK = "conda-lock.yml", "pixi.lock"
-KINDS = (PYLOCK, UV_LOCK, CONDA_LOCK, PIXI_LOCK, REQUIREMENTS)
+POETRY_LOCK, PDM_LOCK = "poetry.lock", "pdm.lock"
+KINDS = (PYLOCK, UV_LOCK, CONDA_LOCK, PIXI_LOCK, REQUIREMENTS, POETRY_LOCK, PDM_LOCK)
 """The locks that we read, in the order in which we look for them in one folder."""
 
 

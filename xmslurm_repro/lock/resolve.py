@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xmslurm_repro.errors import LockMissingError, UsageError
-from xmslurm_repro.lock import from_requirements, from_uv
+from xmslurm_repro.lock import from_requirements, from_tools, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
 from xmslurm_repro.lock.choose import demand_no_lock_needed, named_lock
 from xmslurm_repro.lock.from_conda import select_conda, with_python
@@ -15,7 +15,9 @@ from xmslurm_repro.lock.installed import installed_projects, is_package
 from xmslurm_repro.lock.project import (
     CONDA_LOCK,
     DEFAULT_CHOICE,
+    PDM_LOCK,
     PIXI_LOCK,
+    POETRY_LOCK,
     PYLOCK,
     REQUIREMENTS,
     UV_LOCK,
@@ -130,6 +132,8 @@ def _select(
         inputs = from_uv.inputs(tree, file)
     elif file.kind == REQUIREMENTS:
         inputs = from_requirements.inputs(tree, file)
+    elif file.kind in {POETRY_LOCK, PDM_LOCK}:
+        inputs = from_tools.inputs(tree, file)
     entry = tree.find(file.path)
     key: dict[str, Json] = {
         "rules": _RULES,
@@ -158,6 +162,12 @@ def _select_afresh(tree: Tree, file: LockFile, target: Target, choice: Choice) -
     if file.kind == UV_LOCK:
         lock = read_pylock(from_uv.export(tree, file, choice), file.path)
         return select(lock, target, file.path)
+    if file.kind == POETRY_LOCK:
+        lock = read_pylock(from_tools.export(tree, file, choice), file.path)
+        return select(lock, target, file.path)
+    if file.kind == PDM_LOCK:
+        lock = read_pylock(from_tools.export(tree, file, choice), file.path)
+        return select(lock, target, file.path, choice)
     if file.kind in {CONDA_LOCK, PIXI_LOCK}:
         return select_conda(read_text(tree, file.path), file.path, file.kind, target, choice)
     if choice != DEFAULT_CHOICE:
