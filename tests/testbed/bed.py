@@ -84,6 +84,7 @@ class Testbed:
         ssh_user: Who may log in, as may any of `users`.
         ssh_key: With which private key.
         ssh_known_hosts: A file that holds the login node's key.
+        ssh_authority: The private key that signed the login node's key, and may sign users'.
         ssh_config: A file for `ssh -F`, with the hosts `testbed` and `testbed-behind`; the
             second is reached by ProxyJump through the first.
         registry: ``127.0.0.1:PORT``, plain HTTP.
@@ -104,6 +105,7 @@ class Testbed:
     ssh_user: str
     ssh_key: Path
     ssh_known_hosts: Path
+    ssh_authority: Path
     ssh_config: Path
     registry: str
     users: tuple[str, ...]
@@ -330,6 +332,7 @@ def _start_parts(parts: Parts, servers: Servers, ports: range, guard: Guard | No
         ssh_user=login.user,
         ssh_key=login.key,
         ssh_known_hosts=login.known_hosts,
+        ssh_authority=login.authority,
         ssh_config=login.config,
         registry=registry,
         users=USERS,

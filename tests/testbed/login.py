@@ -22,7 +22,8 @@ from tests.testbed.users import USERS
 
 class Login:
     """
-    One sshd that lets `USERS` in with one key.
+    One sshd that lets `USERS` in with one key, or with any that `authority` signed; that signed
+    its host key too.
 
     ``MaxSessions`` and ``MaxStartups`` are left at their defaults (10 and 10:30:100).
     """
@@ -40,14 +41,16 @@ class Login:
         self.host_key = self._folder / "host"
         self.known_hosts = self._folder / "known_hosts"
         self.config = self._folder / "config"
+        self.authority = self._folder / "authority"
 
     def start(self) -> None:
         """Make keys and start; it accepts connections when it returns."""
         self._folder.mkdir()
         # sshd's privilege separation wants this folder; systemd would have made it.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
-        for key in (self.key, self.host_key):
+        for key in (self.key, self.host_key, self.authority):
             make_key(key)
+        sign_key(self.authority, self.host_key, "127.0.0.1", is_host=True)
         self._write_files()
         self.start_again()
 
@@ -99,6 +102,8 @@ class Login:
 Port {self.port}
 ListenAddress 127.0.0.1
 HostKey {self.host_key}
+HostCertificate {self.host_key}-cert.pub
+TrustedUserCAKeys {self.authority}.pub
 PidFile none
 AuthorizedKeysFile {authorized}
 StrictModes no
@@ -132,3 +137,9 @@ def make_key(path: Path) -> None:
     if not path.exists():
         command = [program("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-C", "testbed"]
         subprocess.run([*command, "-f", str(path)], check=True)
+
+
+def sign_key(authority: Path, key: Path, name: str, *, is_host: bool = False) -> None:
+    """Make ``KEY-cert.pub``: the authority says that the key is *name*'s."""
+    words = [program("ssh-keygen"), "-q", "-s", str(authority), "-I", "testbed", "-n", name]
+    subprocess.run([*words, *(["-h"] if is_host else []), f"{key}.pub"], check=True)

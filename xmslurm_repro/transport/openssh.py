@@ -19,7 +19,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import BinaryIO
 
 from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError, ReproError
@@ -53,6 +53,10 @@ _HOST_KEY_WORDS = (
 _KILL_SECONDS = 10
 
 
+class _NoLoginError(ConnectionLostError):
+    """An endpoint did not let us in; nothing was sent."""
+
+
 class OpenSshTransport:
     """
     Runs each command by an ``ssh`` process of its own, as the user's configuration says.
@@ -62,15 +66,20 @@ class OpenSshTransport:
     it is. A command is killed by a second ``ssh``, since OpenSSH's client cannot.
 
     Args:
-        endpoint: Where to; `prompt` and `agent_socket` are not used: ``ssh`` has its own.
+        endpoints: Where to, in the order in which to try them: a later one when a login fails,
+            and then for as long as it lets us in. A wrong host key ends the search. `prompt` and
+            `agent_socket` are not used: ``ssh`` has its own.
         program: The ``ssh`` program.
         env: The environment of ``ssh``; ``None`` lets it inherit ours.
     """
 
     def __init__(
-        self, endpoint: SshEndpoint, *, program: str = "ssh", env: Mapping[str, str] | None = None
+        self, *endpoints: SshEndpoint, program: str = "ssh", env: Mapping[str, str] | None = None
     ) -> None:
-        self._endpoint = endpoint
+        if not endpoints:
+            raise ValueError("an SSH transport has at least one endpoint")
+        self._endpoints = endpoints
+        self._first = 0
         self._program = program
         self._env = None if env is None else dict(env)
         self._slots: tuple[asyncio.AbstractEventLoop, asyncio.Semaphore] | None = None
@@ -78,7 +87,7 @@ class OpenSshTransport:
     @property
     def description(self) -> str:
         """The host, for people."""
-        return str(self._endpoint)
+        return str(self._endpoints[0])
 
     async def run(
         self,
@@ -89,30 +98,62 @@ class OpenSshTransport:
     ) -> Completed:
         """Run *argv* and wait for its end; see `ports.transport.Transport`."""
         words = checked_words(argv)
-        call: _Call | None = None
+        calls: list[_Call] = []
+        search = _Search(self._endpoints, self._first)
         try:
             async with asyncio.timeout(timeout_seconds) as deadline:
-                async with self._called(words) as call:
-                    pieces: list[bytes] = []
-                    await converse(call.feed(stdin), call.hear(pieces.append))
-                    return self._completed(words, call, b"".join(pieces))
+                while True:
+                    try:
+                        done = await self._run(search.endpoint, words, stdin, calls)
+                    except _NoLoginError as error:
+                        search.go_on(error)
+                    else:
+                        self._first = search.position
+                        return done
         except TimeoutError as error:
             if timeout_seconds is None or not deadline.expired():
                 raise
-            may_have_run = call is not None and call.was_sent
+            may_have_run = bool(calls) and calls[-1].was_sent
             raise timed_out(
                 self.description, words, timeout_seconds, may_have_run=may_have_run
             ) from error
 
+    async def _run(
+        self,
+        endpoint: SshEndpoint,
+        words: Sequence[str],
+        stdin: bytes | AsyncIterable[bytes],
+        calls: list[_Call],
+    ) -> Completed:
+        async with self._called(endpoint, words) as call:
+            calls.append(call)
+            pieces: list[bytes] = []
+            await converse(call.feed(stdin), call.hear(pieces.append))
+            return _completed(endpoint, words, call, b"".join(pieces))
+
     async def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
         """Yield what *argv* prints as it comes; closing the iterator ends it."""
         words = checked_words(argv)
-        async with self._called(words) as call:
+        search = _Search(self._endpoints, self._first)
+        while True:
+            try:
+                # Nothing is yielded where nobody was let in. Closing this one closes that one.
+                async with aclosing(self._stream(search.endpoint, words)) as pieces:
+                    async for piece in pieces:
+                        self._first = search.position
+                        yield piece
+            except _NoLoginError as error:
+                search.go_on(error)
+            else:
+                return
+
+    async def _stream(self, endpoint: SshEndpoint, words: Sequence[str]) -> AsyncGenerator[bytes]:
+        async with self._called(endpoint, words) as call:
             feeding = asyncio.ensure_future(call.feed(b""))
             try:
                 async for piece in call.printed():
                     yield piece
-                self._completed(words, call, b"")
+                _completed(endpoint, words, call, b"")
             finally:
                 feeding.cancel()
                 await asyncio.gather(feeding, return_exceptions=True)
@@ -121,9 +162,9 @@ class OpenSshTransport:
         """Do nothing: whose connection it is, OpenSSH knows."""
 
     @asynccontextmanager
-    async def _called(self, words: Sequence[str]) -> AsyncGenerator[_Call]:
+    async def _called(self, endpoint: SshEndpoint, words: Sequence[str]) -> AsyncGenerator[_Call]:
         """An ``ssh`` that runs the command; what is left of both when the block ends is killed."""
-        argv = (*self._ssh_words(), remote_line(words, _RUN))
+        argv = (*_ssh_words(self._program, endpoint), remote_line(words, _RUN))
         # A file, not a pipe: a master connection that `ssh` leaves behind holds it open.
         async with self._slot():
             with tempfile.TemporaryFile() as errors:
@@ -133,7 +174,7 @@ class OpenSshTransport:
                         yield call
                     finally:
                         if call.is_running:
-                            await asyncio.shield(self._kill(call.remote_pid))
+                            await asyncio.shield(self._kill(endpoint, call.remote_pid))
 
     @asynccontextmanager
     async def _process(self, argv: Sequence[str], stderr: int) -> AsyncGenerator[Process]:
@@ -158,83 +199,52 @@ class OpenSshTransport:
             self._slots = (loop, asyncio.Semaphore(MAX_CHANNELS))
         return self._slots[1]
 
-    async def _kill(self, remote_pid: str) -> None:
+    async def _kill(self, endpoint: SshEndpoint, remote_pid: str) -> None:
         """Kill the process group of a command. sshd made one for it."""
         line = f"exec /bin/kill -KILL -- -{remote_pid}"
         with suppress(TimeoutError, NotStartedError):
             async with asyncio.timeout(_KILL_SECONDS):
                 async with started(
-                    (*self._ssh_words(), line), env=self._env, stdin=DEVNULL, stderr=DEVNULL
+                    (*_ssh_words(self._program, endpoint), line),
+                    env=self._env,
+                    stdin=DEVNULL,
+                    stderr=DEVNULL,
                 ) as process:
                     await process.wait()
 
-    def _completed(self, words: Sequence[str], call: _Call, printed: bytes) -> Completed:
-        """How the command ended, when ``ssh`` has."""
-        said, end = call.said()
-        if end is not None:
-            return Completed(exit_status=end, stdout=printed, stderr=said)
-        if call.was_sent:
-            raise ConnectionLostError(
-                f"the connection to {self.description} was lost while `{words[0]}` ran",
-                hint="What was begun there may go on. Try again when the host can be reached.",
-                may_have_run=True,
-                details=_lines(said),
-            )
-        if call.exit_status != 255:
-            # The host let us in and did not run it: an account without a shell, say.
-            return Completed(exit_status=call.exit_status, stdout=printed, stderr=said)
-        raise self._refused(said)
 
-    def _refused(self, said: bytes) -> ReproError:
-        lines = _lines(said)
-        if any(text in said for text in _HOST_KEY_WORDS):
-            return HostKeyError(
-                f"the host key of {self.description} is unknown or not the trusted one",
-                hint="Compare it with the one that the site publishes, then accept it by `ssh`.",
-                details=lines,
-            )
-        reason = f": {lines[-1]}" if lines else ""
-        return ConnectionLostError(
-            f"cannot log in to {self.description}{reason}",
-            hint=f"Try `ssh {self._endpoint.host}` by hand; it must not ask for anything.",
+class _Search:
+    """The search of one command for an endpoint that lets us in, from position *first* on."""
+
+    def __init__(self, endpoints: Sequence[SshEndpoint], first: int) -> None:
+        self._endpoints = endpoints
+        self._failures: list[_NoLoginError] = []
+        self.position = first
+
+    @property
+    def endpoint(self) -> SshEndpoint:
+        """The one to try."""
+        return self._endpoints[self.position]
+
+    def go_on(self, error: _NoLoginError) -> None:
+        """
+        Turn to the next one.
+
+        Raises:
+            ConnectionLostError: If all were tried.
+        """
+        self._failures.append(error)
+        if len(self._failures) < len(self._endpoints):
+            self.position = (self.position + 1) % len(self._endpoints)
+            return
+        if len(self._endpoints) == 1:
+            raise error
+        raise ConnectionLostError(
+            "cannot log in: none of its endpoints answers as it should",
+            hint="Try `ssh` to each by hand; it must not ask for anything.",
+            details=[failure.message for failure in self._failures],
             may_have_run=False,
-            details=lines[:-1],
         )
-
-    def _ssh_words(self) -> tuple[str, ...]:
-        end = self._endpoint
-        if len(end.config_files) > 1:
-            raise ConfigError(
-                f"`ssh` takes one configuration file, not {len(end.config_files)}",
-                hint="Name one that has `Include` lines for the others.",
-            )
-        options = {
-            "BatchMode": "yes",
-            "StrictHostKeyChecking": "yes",
-            "ConnectTimeout": f"{max(1, round(end.connect_timeout_seconds))}",
-            "ServerAliveInterval": f"{max(1, round(end.keepalive_seconds))}",
-            "ServerAliveCountMax": "3",
-            "ForwardAgent": "no",
-            "ForwardX11": "no",
-            "RequestTTY": "no",
-            "RemoteCommand": "none",
-            "LogLevel": "ERROR",
-        }
-        if end.user is not None:
-            options["User"] = end.user
-        if end.port is not None:
-            options["Port"] = str(end.port)
-        if end.proxy_jump:
-            options["ProxyJump"] = ",".join(end.proxy_jump)
-        if end.host_key is not None or end.known_hosts is not None:
-            options["UserKnownHostsFile"] = end.known_hosts or "/dev/null"
-            options["GlobalKnownHostsFile"] = "/dev/null"
-        if end.host_key is not None:
-            options["KnownHostsCommand"] = f"/bin/echo * {_key_words(end.host_key)}"
-        files = [word for path in end.config_files for word in ("-F", path)]
-        keys = [word for path in end.identity_files for word in ("-i", path)]
-        given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        return (self._program, *files, *keys, *given, "--", end.host)
 
 
 class _Call:
@@ -308,6 +318,78 @@ class _Call:
             return said, None
         last = ends[-1]
         return said[: last.start()] + said[last.end() :], int(last[1])
+
+
+def _completed(
+    endpoint: SshEndpoint, words: Sequence[str], call: _Call, printed: bytes
+) -> Completed:
+    """How the command ended, when ``ssh`` has."""
+    said, end = call.said()
+    if end is not None:
+        return Completed(exit_status=end, stdout=printed, stderr=said)
+    if call.was_sent:
+        raise ConnectionLostError(
+            f"the connection to {endpoint} was lost while `{words[0]}` ran",
+            hint="What was begun there may go on. Try again when the host can be reached.",
+            may_have_run=True,
+            details=_lines(said),
+        )
+    if call.exit_status != 255:
+        # The host let us in and did not run it: an account without a shell, say.
+        return Completed(exit_status=call.exit_status, stdout=printed, stderr=said)
+    raise _refused(endpoint, said)
+
+
+def _refused(endpoint: SshEndpoint, said: bytes) -> ReproError:
+    lines = _lines(said)
+    if any(text in said for text in _HOST_KEY_WORDS):
+        return HostKeyError(
+            f"the host key of {endpoint} is unknown or not the trusted one",
+            hint="Compare it with the one that the site publishes, then accept it by `ssh`.",
+            details=lines,
+        )
+    reason = f": {lines[-1]}" if lines else ""
+    return _NoLoginError(
+        f"cannot log in to {endpoint}{reason}",
+        hint=f"Try `ssh {endpoint.host}` by hand; it must not ask for anything.",
+        may_have_run=False,
+        details=lines[:-1],
+    )
+
+
+def _ssh_words(program: str, end: SshEndpoint) -> tuple[str, ...]:
+    if len(end.config_files) > 1:
+        raise ConfigError(
+            f"`ssh` takes one configuration file, not {len(end.config_files)}",
+            hint="Name one that has `Include` lines for the others.",
+        )
+    options = {
+        "BatchMode": "yes",
+        "StrictHostKeyChecking": "yes",
+        "ConnectTimeout": f"{max(1, round(end.connect_timeout_seconds))}",
+        "ServerAliveInterval": f"{max(1, round(end.keepalive_seconds))}",
+        "ServerAliveCountMax": "3",
+        "ForwardAgent": "no",
+        "ForwardX11": "no",
+        "RequestTTY": "no",
+        "RemoteCommand": "none",
+        "LogLevel": "ERROR",
+    }
+    if end.user is not None:
+        options["User"] = end.user
+    if end.port is not None:
+        options["Port"] = str(end.port)
+    if end.proxy_jump:
+        options["ProxyJump"] = ",".join(end.proxy_jump)
+    if end.host_key is not None or end.known_hosts is not None:
+        options["UserKnownHostsFile"] = end.known_hosts or "/dev/null"
+        options["GlobalKnownHostsFile"] = "/dev/null"
+    if end.host_key is not None:
+        options["KnownHostsCommand"] = f"/bin/echo * {_key_words(end.host_key)}"
+    files = [word for path in end.config_files for word in ("-F", path)]
+    keys = [word for path in end.identity_files for word in ("-i", path)]
+    given = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
+    return (program, *files, *keys, *given, "--", end.host)
 
 
 def _key_words(line: str) -> str:

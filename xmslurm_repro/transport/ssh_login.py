@@ -20,18 +20,22 @@ import asyncssh
 
 from xmslurm_repro.errors import ConfigError, ConnectionLostError, HostKeyError
 from xmslurm_repro.transport.ssh import HostKey
+from xmslurm_repro.transport.ssh_identities import (
+    LockedKeys,
+    configured_identities,
+    named_identities,
+)
 from xmslurm_repro.transport.ssh_link import Link
+from xmslurm_repro.transport.ssh_trust import known_keys, trusted_keys
 
 if TYPE_CHECKING:
     from xmslurm_repro.transport.ssh import SshEndpoint
 
-_OWN_KNOWN_HOSTS = ("~/.ssh/known_hosts", "~/.ssh/known_hosts2")
-_SYSTEM_KNOWN_HOSTS = "/etc/ssh/ssh_known_hosts"
 _KEEPALIVE_COUNT = 3
 
 # After the kinds of the trusted keys, all others: so a host that has none of the trusted kind
 # shows a key that we can name, instead of hanging up.
-_HOST_KEY_KINDS = "+ssh-ed25519,ecdsa-sha2-*,rsa-sha2-*"
+_PLAIN_KINDS = "ssh-ed25519,ecdsa-sha2-*,rsa-sha2-*"
 _PASSWORD_ATTEMPTS = 3
 
 
@@ -63,9 +67,11 @@ def _refused(failures: Sequence[tuple[SshEndpoint, Exception]]) -> ConnectionLos
         if is_denied
         else "Check the host's name and port, and that this machine can reach it."
     )
-    first = reasons[0] if len(reasons) == 1 else "none of its endpoints answers as it should"
+    first = (
+        f" to {reasons[0]}" if len(reasons) == 1 else ": none of its endpoints answers as it should"
+    )
     return ConnectionLostError(
-        f"cannot log in to {first}",
+        f"cannot log in{first}",
         hint=hint,
         details=[] if len(reasons) == 1 else reasons,
         may_have_run=False,
@@ -119,9 +125,13 @@ async def _open(
     """Append a connection to the endpoint to *opened*, after those that it goes through."""
     told = await _configuration(endpoint)
     await _open_hops(endpoint, told, deadline, opened, on_the_way)
-    keys = _host_keys(endpoint, told)
+    keys = trusted_keys(endpoint, told)
+    agent = cast("str | None", told.config.get("IdentityAgent", endpoint.agent_socket))
+    named = named_identities(endpoint.identity_files, endpoint.host)
+    identities = named or configured_identities(told)
     client = _Client(endpoint, deadline, keys)
-    agent = told.config.get("IdentityAgent", endpoint.agent_socket)
+    if endpoint.prompt is not None:
+        client.locked = LockedKeys(identities, agent, client.ask_passphrase)
     try:
         connection = await asyncssh.connect(
             endpoint.host,
@@ -129,8 +139,8 @@ async def _open(
             config=_config_files(endpoint),
             client_factory=lambda: client,
             known_hosts=keys,
-            server_host_key_algs=() if told.config.get("HostKeyAlgorithms") else _HOST_KEY_KINDS,
-            client_keys=_identity_files(endpoint) or (),
+            server_host_key_algs=_wanted_kinds(told, keys),
+            client_keys=identities,
             ignore_encrypted=True,
             agent_path=agent or "",
             agent_forwarding=False,
@@ -161,7 +171,7 @@ async def _open_hops(
     for hop in hops:
         step = _hop(endpoint, hop)
         # `Host *` with a ProxyJump concerns the jump host too; OpenSSH skips it likewise.
-        if step.host not in on_the_way:
+        if endpoint.proxy_jump or step.host not in on_the_way:
             await _open(step, deadline, opened, (*on_the_way, step.host))
 
 
@@ -179,7 +189,7 @@ async def ask_host_key(endpoint: SshEndpoint) -> HostKey:
                 tunnel=opened[-1] if opened else (),
                 proxy_command=told.proxy_command,
                 config=None,
-                server_host_key_algs=_HOST_KEY_KINDS,
+                server_host_key_algs=_PLAIN_KINDS,
             )
     except (OSError, asyncssh.Error) as error:
         raise _refused([(endpoint, error)]) from error
@@ -188,12 +198,7 @@ async def ask_host_key(endpoint: SshEndpoint) -> HostKey:
             connection.abort()
     if key is None:
         raise _refused([(endpoint, ConnectionError("it showed no key"))])
-    trusted, authorities, revoked, *_ = asyncssh.match_known_hosts(
-        _host_keys(endpoint, told),
-        told.host_key_alias or told.host,
-        "",
-        None if told.port == 22 else told.port,
-    )
+    trusted, authorities, revoked = known_keys(told, trusted_keys(endpoint, told))
     trust = "unknown" if not trusted else "changed"
     if key in trusted or authorities:
         trust = "known"
@@ -201,6 +206,21 @@ async def ask_host_key(endpoint: SshEndpoint) -> HostKey:
         trust = "changed"
     line = key.export_public_key().decode().strip()
     return HostKey(line=line, fingerprint=key.get_fingerprint(), trust=trust)
+
+
+def _wanted_kinds(
+    told: asyncssh.SSHClientConnectionOptions, keys: asyncssh.SSHKnownHosts
+) -> str | tuple[()]:
+    """
+    The kinds of host keys to ask for, in order.
+
+    A host of which nothing is known is asked for its key, not for a certificate by somebody of
+    whom nothing is known either: people can compare the first.
+    """
+    if told.config.get("HostKeyAlgorithms"):
+        return ()
+    trusted, authorities, _ = known_keys(told, keys)
+    return f"+{_PLAIN_KINDS}" if trusted or authorities else _PLAIN_KINDS
 
 
 def _hop(endpoint: SshEndpoint, words: str) -> SshEndpoint:
@@ -252,64 +272,6 @@ def _config_files(endpoint: SshEndpoint) -> Sequence[str]:
     return [str(Path(path).expanduser()) for path in endpoint.config_files] or ()
 
 
-def _identity_files(endpoint: SshEndpoint) -> list[str]:
-    paths = [str(Path(path).expanduser()) for path in endpoint.identity_files]
-    missing = [path for path in paths if not Path(path).exists()]
-    if missing:
-        raise ConfigError(
-            f"there is no identity file {missing[0]}",
-            hint=f"Name a private key that exists for {endpoint.host}, or none.",
-            details=missing[1:],
-        )
-    return paths
-
-
-# --- host keys -----------------------------------------------------------------------------------
-
-
-def _host_keys(
-    endpoint: SshEndpoint, told: asyncssh.SSHClientConnectionOptions
-) -> asyncssh.SSHKnownHosts:
-    """What the host has to prove. Never ``None``, which would turn the check off."""
-    known = asyncssh.SSHKnownHosts()
-    if endpoint.host_key is not None:
-        line = _pinned(endpoint, endpoint.host_key).export_public_key().decode()
-        known.load(f"* {line}")
-        return known
-    for path in map(Path, _known_hosts_files(endpoint, told)):
-        try:
-            known.load(path.expanduser().read_text("utf-8", "surrogateescape"))
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"cannot read the host keys in {path}: {error}") from error
-    return known
-
-
-def _known_hosts_files(
-    endpoint: SshEndpoint, told: asyncssh.SSHClientConnectionOptions
-) -> list[str]:
-    if endpoint.known_hosts is not None:
-        return [endpoint.known_hosts]
-    own = cast(list[str], told.config.get("UserKnownHostsFile", []))
-    shared = cast(list[str], told.config.get("GlobalKnownHostsFile", [_SYSTEM_KNOWN_HOSTS]))
-    # An empty list is also what "none" becomes.
-    return [*(own or _OWN_KNOWN_HOSTS), *shared]
-
-
-def _pinned(endpoint: SshEndpoint, line: str) -> asyncssh.SSHKey:
-    """The pinned key, from a line of a public key file or of known_hosts(5)."""
-    for candidate in (line, line.strip().partition(" ")[2]):
-        try:
-            return asyncssh.import_public_key(candidate)
-        except asyncssh.KeyImportError:
-            continue
-    raise ConfigError(
-        f"the pinned host key of {endpoint} is no public key: {line!r}",
-        hint="It looks like `ssh-ed25519 AAAA…`; `ssh-keyscan` prints it.",
-    )
-
-
 class _Client(asyncssh.SSHClient):
     """Answers asyncssh's questions during one login."""
 
@@ -325,6 +287,7 @@ class _Client(asyncssh.SSHClient):
         self._offered: asyncssh.SSHKey | None = None
         self._is_known = False
         self._attempts = 0
+        self.locked: LockedKeys | None = None
 
     def validate_host_public_key(
         self, host: str, addr: str, port: int, key: asyncssh.SSHKey
@@ -369,6 +332,14 @@ class _Client(asyncssh.SSHClient):
         return HostKeyError(message, hint=hint, details=details)
 
     # --- who we are ----------------------------------------------------------------------------
+
+    async def public_key_auth_requested(self) -> Sequence[asyncssh.SSHKeyPair] | None:
+        """Another key, when those that are open were refused."""
+        return await self.locked.next() if self.locked is not None else None
+
+    async def ask_passphrase(self, text: str) -> str | None:
+        """Ask for what opens a key."""
+        return await self._ask(text, is_secret=True)
 
     async def password_auth_requested(self) -> str | None:
         """A password, while the person wants to give one."""

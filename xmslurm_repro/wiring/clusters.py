@@ -99,7 +99,7 @@ class Sites:
         if configured.transport == "openssh":
             from xmslurm_repro.transport.openssh import OpenSshTransport
 
-            return OpenSshTransport(endpoints[0])
+            return OpenSshTransport(*endpoints)
         from xmslurm_repro.transport.ssh import SshTransport
 
         return SshTransport(*endpoints)
