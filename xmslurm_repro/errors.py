@@ -289,3 +289,10 @@ class NotSupportedError(ReproError):
 
     code = "not-supported"
     exit_status = 29
+
+
+class SystemPackagesError(ReproError):
+    """System packages are not locked for the base image, or cannot be installed on it."""
+
+    code = "system-packages"
+    exit_status = 34

@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.debs import make_deb
+from tests.unit.test_image_system import MERGED, STATUS, build
+from xmslurm_repro.model.canonical import readable_json
+from xmslurm_repro.store.memory_blobs import MemoryBlobStore
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).parent / "build_image.py"
 
@@ -99,3 +104,24 @@ def test_a_build_that_was_killed_leaves_nothing_that_is_wrong(tmp_path, golden):
 
     golden("image/layout-2.json", built(tmp_path))
     assert [] == list((tmp_path / "oci/ingest").iterdir())
+
+
+def test_the_layer_of_system_packages_is_fixed_for_ever(golden):
+    files = {
+        "*bin/tool": b"#!/bin/sh\n",
+        "usr/lib/x/libx.so.1": "-> libx.so.1.0",
+        "lib/x/libx.so.1.0": b"elf",
+        "usr/bin/alias": "=> bin/tool",
+        "usr/share/doc/tool/copyright": b"free",
+        "usr/share/man/man1/tool.1": b"",
+    }
+    packages = {
+        "tool": make_deb("tool", files, version="1:2~rc1", scripts={"postinst": b"#!/bin/sh\n"}),
+        "data": make_deb("data", {"usr/share/data": None}, fields="Depends: tool\n"),
+    }
+    layers = {}
+    for name, more in {"status.d": {}, "status": {"var/lib/dpkg/status": STATUS}}.items():
+        blobs = MemoryBlobStore()
+        layers[name] = build(blobs, packages, {**MERGED, **more}).to_json()
+
+    golden("image/system.json", readable_json(layers) + "\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -131,6 +132,43 @@ def build(
             _print_base(name, built.base, as_json=False)
             print_fields([("snapshot", str(built.snapshot.root))])
         return 0
+
+    return run(body, is_quiet=as_json)
+
+
+@base.command()
+@click.argument("packages", nargs=-1, metavar="[NAME[=VERSION]]...")
+@click.option("--base", "reference", metavar="IMAGE", help="The base; else the configured one.")
+@click.option("--file", type=click.Path(path_type=Path), help="Else system-packages.lock here.")
+@click.option("--suite", help="Where the base does not say it, as sid does not.")
+@click.option(
+    "--source", "sources", multiple=True, metavar="LINE", help="As in sources.list. Repeatable."
+)
+@click.option("--trusted", is_flag=True, help="Believe archives without a known signature.")
+@json_option
+def lock(
+    packages: tuple[str, ...],
+    reference: str | None,
+    file: Path | None,
+    suite: str | None,
+    sources: tuple[str, ...],
+    trusted: bool,
+    as_json: bool,
+) -> int:
+    """
+    Pin Debian packages, and all that they need beyond a base image, by version and hash.
+
+    Without names those of `extra_system_packages` are meant. Launches install what the file
+    says; it belongs into the project. No package's scripts are ever run.
+    """
+
+    async def body(tools: Tools) -> int:
+        from xmslurm_repro.cli.system_lock import write_system_lock
+        from xmslurm_repro.services.system_packages import SystemSources
+
+        asked = SystemSources(lines=sources, suite=suite, is_trusted=trusted)
+        target = file or Path(os.curdir) / "system-packages.lock"
+        return write_system_lock(tools, packages, reference, target, asked, as_json=as_json)
 
     return run(body, is_quiet=as_json)
 

@@ -57,6 +57,13 @@ class _SplitCommand(click.Command):
 @click.option(
     "--group", "groups", multiple=True, metavar="NAME", help="Dependency group. Repeatable."
 )
+@click.option(
+    "--system-package",
+    "system_packages",
+    multiple=True,
+    metavar="NAME",
+    help="Debian package, locked by `base lock`. Repeatable.",
+)
 @click.option("--title", default="", help="What to call the experiment.")
 @click.option(
     "--env",
@@ -172,6 +179,7 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
             lock=given["lock"],
             extras=given["extras"] or None,
             groups=given["groups"] or None,
+            system_packages=given["system_packages"] or None,
             allow_unborn=given["allow_unborn"] or given["no_git"],
             allow_no_repository=given["no_git"],
             include=given["include"],

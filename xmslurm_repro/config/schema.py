@@ -62,6 +62,7 @@ FILE: Mapping[str, Node] = {
     "lock": kinds.text,
     "extras": kinds.listed(kinds.text, "names of extras", lone=True),
     "groups": kinds.listed(kinds.text, "names of dependency groups", lone=True),
+    "extra_system_packages": kinds.listed(kinds.text, "names of Debian packages", lone=True),
     "default_cluster": kinds.text,
     "cache_dir": kinds.path,
     "secrets": kinds.listed(kinds.secret, "names of variables", lone=True),
@@ -115,6 +116,9 @@ VARIABLES: Mapping[str, Variable] = {
     "XMSLURM_REPRO_LOCK": Variable(path=("lock",), kind=kinds.text),
     "XMSLURM_REPRO_EXTRAS": Variable(path=("extras",), kind=kinds.text, separator=" "),
     "XMSLURM_REPRO_GROUPS": Variable(path=("groups",), kind=kinds.text, separator=" "),
+    "XMSLURM_REPRO_EXTRA_SYSTEM_PACKAGES": Variable(
+        path=("extra_system_packages",), kind=kinds.text, separator=" "
+    ),
     "XMSLURM_REPRO_DEFAULT_CLUSTER": Variable(path=("default_cluster",), kind=kinds.text),
     "XMSLURM_REPRO_CACHE_DIR": Variable(path=("cache_dir",), kind=kinds.path),
     "XMSLURM_REPRO_INDEX_URLS": Variable(path=("index_urls",), kind=kinds.url, separator=" "),

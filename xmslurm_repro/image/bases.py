@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from xmslurm_repro.image.contents import read_contents
 from xmslurm_repro.image.create import create_base
 from xmslurm_repro.image.dockerfile import DockerBuild, build_dockerfile
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
+from xmslurm_repro.image.rootfs import read_root
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.image import BaseImage, Descriptor
 from xmslurm_repro.ports.progress import Progress
@@ -140,6 +142,19 @@ class Bases:
     def contents(self, base: BaseImage, *, progress: Progress) -> Contents:
         """See `image.contents.read_contents`."""
         return read_contents(base, self._blobs, self._cache_dir, progress)
+
+    def files(self, base: BaseImage, pattern: str, *, progress: Progress) -> dict[str, bytes]:
+        """The files of *base* whose path (from the root, without a slash) matches *pattern*."""
+        wanted = re.compile(pattern)
+        total = sum(layer.blob.size_bytes for layer in base.layers)
+        task = progress.start("Reading base image", total=total)
+        try:
+            view = read_root(
+                self._blobs, base.layers, lambda path: bool(wanted.fullmatch(path)), task
+            )
+        finally:
+            task.finish()
+        return dict(sorted(view.files.items()))
 
     def names(self) -> dict[str, Descriptor]:
         """Local bases by name, sorted."""

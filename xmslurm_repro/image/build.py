@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from xmslurm_repro.errors import ImageError
@@ -11,6 +12,7 @@ from xmslurm_repro.image.conda import CondaLayers
 from xmslurm_repro.image.documents import image_config, image_manifest, merged_env, oci_layer
 from xmslurm_repro.image.packages import PackageLayers
 from xmslurm_repro.image.projects import project_layers
+from xmslurm_repro.image.system import script_remarks, system_layers
 from xmslurm_repro.model.image import (
     CONDA_LAYOUT,
     LAYOUTS,
@@ -22,6 +24,7 @@ from xmslurm_repro.model.image import (
     Layer,
     Recipe,
 )
+from xmslurm_repro.model.lock import Artifact
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.ports.progress import Progress, SilentProgress
 from xmslurm_repro.ports.store import BlobStore, Tree
@@ -65,12 +68,13 @@ class Builder:
         """
         _check(recipe, base, tree)
         base_layers = tuple(_as_oci(layer) for layer in base.layers)
+        ours = system_layers(recipe.system, base, self._blobs, self._cache, progress)
         conda = CondaLayers(self._blobs, self._cache, progress)
-        below = len(base_layers)
-        ours = conda.build(recipe.artifacts, recipe.target, below, layout=recipe.layout)
+        below = len(base_layers) + len(ours)
+        ours += conda.build(recipe.artifacts, recipe.target, below, layout=recipe.layout)
         wheels = [one for one in recipe.artifacts if not one.is_conda]
         packages = PackageLayers(self._blobs, self._cache, progress)
-        below += len(ours)
+        below = len(base_layers) + len(ours)
         ours += packages.build(wheels, recipe.target, below, layout=recipe.layout)
         ours += project_layers(recipe.projects, recipe.target, self._blobs, self._cache)
         if tree is not None:
@@ -102,6 +106,10 @@ class Builder:
         """What the packages of *recipe*, all in the store, bring that takes no effect."""
         conda = CondaLayers(self._blobs, self._cache, SilentProgress())
         return conda.remarks(recipe.artifacts, recipe.target)
+
+    def script_remarks(self, packages: Sequence[Artifact]) -> tuple[str, ...]:
+        """Which of these Debian packages, all in the store, have scripts that are not run."""
+        return script_remarks(packages, self._blobs)
 
     def _put(self, media_type: str, data: bytes) -> Descriptor:
         digest = self._blobs.put(data)

@@ -87,18 +87,18 @@ class RootTar:
         member = self._members[name]
         path = _as_bytes(name)
         if member.isdir():
-            writer.layer.write(_header(path, member, kind=DIRECTORY))
+            writer.layer.write(member_bytes(path, member, kind=DIRECTORY))
         elif member.issym():
             target = _as_bytes(member.linkname)
-            writer.layer.write(_header(path, member, kind=SYMLINK, target=target))
+            writer.layer.write(member_bytes(path, member, kind=SYMLINK, target=target))
         elif member.isreg() or member.islnk():
             origin = self._origin(member)
             anchor = anchors.setdefault(_normal(origin.name), name)
             if anchor != name:
                 target = _as_bytes(anchor)
-                writer.layer.write(_header(path, origin, kind=HARD_LINK, target=target))
+                writer.layer.write(member_bytes(path, origin, kind=HARD_LINK, target=target))
                 return
-            writer.layer.write(_header(path, origin, kind=FILE, size_bytes=origin.size))
+            writer.layer.write(member_bytes(path, origin, kind=FILE, size_bytes=origin.size))
             source = self._archive.extractfile(origin)
             if source is not None:
                 writer.content(path, origin.size, source)  # type: ignore[arg-type] # IO[bytes]
@@ -115,7 +115,7 @@ class RootTar:
         return seen
 
 
-def _header(
+def member_bytes(
     path: bytes,
     member: tarfile.TarInfo,
     *,

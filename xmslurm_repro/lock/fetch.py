@@ -129,7 +129,7 @@ class _Sources:
             yield "the snapshot", partial(_copy, partial(self.store.open, inside))
         elif artifact.url is not None and inside is None:
             yield public_url(artifact.url), partial(self._download, artifact.url)
-        if artifact.is_conda:
+        if artifact.is_conda or artifact.is_deb:
             return  # an index of PyPI's kind has none
         for index in self.index_urls:
             yield public_url(index), partial(self._download_from_index, index, artifact)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +68,31 @@ class Locks:
     def version_of_tag(self, rule: TagRule, distance: TagDistance) -> str | None:
         """As the function of that name."""
         return version_of_tag(rule, distance)
+
+    def resolve_system(
+        self,
+        requested: Sequence[str],
+        files: Mapping[str, bytes],
+        architecture: str,
+        *,
+        sources: Sequence[str],
+        suite: str | None,
+        is_trusted: bool,
+        progress: Progress,
+    ) -> tuple[tuple[str, ...], tuple[Artifact, ...]]:
+        """As `resolve_system`."""
+        from xmslurm_repro.lock.system import resolve_system  # noqa: PLC0415 (seldom needed)
+
+        return resolve_system(
+            requested,
+            files,
+            architecture,
+            http=self.http,
+            sources=sources,
+            suite=suite,
+            is_trusted=is_trusted,
+            progress=progress,
+        )
 
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """As `fetch_artifacts`."""

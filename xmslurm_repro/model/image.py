@@ -19,6 +19,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.reader import Reader
+from xmslurm_repro.model.system import system_artifact, system_json
 
 LAYOUT = 2
 """The version of our image layout. A change of any byte that we write needs a new one."""
@@ -155,6 +156,7 @@ class Recipe:
         projects: Local projects that are shown as installed, sorted by name. Written only where
             there are any: recipes from before there was such a thing keep their bytes.
         conda_layout: `CONDA_LAYOUT` at the time, where there are conda packages; likewise.
+        system: Debian packages beyond the base's, sorted by name; likewise.
     """
 
     layout: int
@@ -165,6 +167,7 @@ class Recipe:
     snapshot: Digest | None
     projects: tuple[Project, ...] = ()
     conda_layout: int | None = None
+    system: tuple[Artifact, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -180,6 +183,8 @@ class Recipe:
             document["projects"] = [project.to_json() for project in self.projects]
         if self.conda_layout is not None:
             document["conda_layout"] = self.conda_layout
+        if self.system:
+            document["system"] = [system_json(package) for package in self.system]
         return document
 
     @classmethod
@@ -187,6 +192,7 @@ class Recipe:
         """Read what `to_json` wrote."""
         target, snapshot = reader.maybe("target"), reader.maybe("snapshot")
         projects, conda_layout = reader.maybe("projects"), reader.maybe("conda_layout")
+        system = reader.maybe("system")
         return cls(
             layout=reader.field("layout").integer(),
             base=reader.field("base").digest(),
@@ -196,6 +202,7 @@ class Recipe:
             snapshot=snapshot.digest() if snapshot else None,
             projects=tuple(map(Project.from_json, projects.items())) if projects else (),
             conda_layout=conda_layout.integer() if conda_layout else None,
+            system=tuple(map(system_artifact, system.items())) if system else (),
         )
 
 

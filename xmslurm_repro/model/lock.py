@@ -107,6 +107,11 @@ class Artifact:
         """Whether it is a conda package and no wheel."""
         return self.channel is not None
 
+    @property
+    def is_deb(self) -> bool:
+        """Whether it is a Debian package."""
+        return self.filename.endswith(".deb")
+
     def to_json(self) -> dict[str, Json]:
         """Write what identifies it; where a wheel is to be had is no part of that."""
         document: dict[str, Json] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -187,6 +187,10 @@ class BaseSource(Protocol):
         """What the distribution's package database in *base* lists."""
         ...
 
+    def files(self, base: BaseImage, pattern: str, *, progress: Progress) -> Mapping[str, bytes]:
+        """The files of *base* whose path (from the root, without a slash) matches *pattern*."""
+        ...
+
     def names(self) -> dict[str, Descriptor]:
         """Local bases by name, sorted."""
         ...
@@ -220,6 +224,29 @@ class LockSource(Protocol):
         """The version that *rule* makes of *distance*; ``None`` if it makes none of it."""
         ...
 
+    def resolve_system(
+        self,
+        requested: Sequence[str],
+        files: Mapping[str, bytes],
+        architecture: str,
+        *,
+        sources: Sequence[str],
+        suite: str | None,
+        is_trusted: bool,
+        progress: Progress,
+    ) -> tuple[tuple[str, ...], tuple[Artifact, ...]]:
+        """
+        The Debian packages that *requested* means on a base with *files*; nothing is fetched.
+
+        Returns:
+            The archives that were asked, and the packages by name.
+
+        Raises:
+            SystemPackagesError: If there are no such packages, or not together.
+            FetchError: If the archives cannot be read, or are not signed.
+        """
+        ...
+
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """Make sure that every wheel is in the local store, verified."""
         ...
@@ -237,6 +264,10 @@ class ImageBuilder(Protocol):
         Raises:
             ImageError: If the packages cannot be laid out.
         """
+        ...
+
+    def script_remarks(self, packages: Sequence[Artifact]) -> tuple[str, ...]:
+        """Which of these Debian packages, all in the store, have scripts that are not run."""
         ...
 
     def remarks(self, recipe: Recipe) -> tuple[str, ...]:

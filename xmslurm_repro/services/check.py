@@ -110,7 +110,8 @@ def ensure_image(tools: Tools, image: Image, *, rebuild: bool = False) -> bool:
         )
     builder = tools.fresh_builder if rebuild else tools.builder
     base = tools.bases.resolve(str(image.recipe.base), progress=tools.progress)
-    tools.locks.fetch(image.recipe.artifacts, progress=tools.progress)
+    recipe = image.recipe
+    tools.locks.fetch((*recipe.system, *recipe.artifacts), progress=tools.progress)
     root = image.recipe.snapshot
     tree = tools.snapshots.tree(root) if root else None
     built = builder.build(image.recipe, base, tree, tools.progress)

@@ -135,6 +135,8 @@ class _Finding:
             self._blob(blob.digest, what, experiment_id)
         for layer in image.layers:
             self._blob(layer.blob.digest, f"{what}: layer {layer.title}", experiment_id)
+        for package in image.recipe.system:
+            self._blob(package.sha256, f"package {package.filename}", experiment_id)
         for artifact in image.recipe.artifacts:
             self._blob(
                 artifact.sha256,

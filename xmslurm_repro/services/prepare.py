@@ -13,6 +13,7 @@ from xmslurm_repro.model.image import CODE_DIR, CONDA_LAYOUT, LAYOUT, BaseImage,
 from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.store import Tree
+from xmslurm_repro.services.system_packages import locked_system
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.services.versions import with_versions
 
@@ -31,6 +32,7 @@ class CodeRequest:
         lock: Path of the lock file from *start*; ``None`` to look for one.
         extras: Optional dependencies to install as well; ``None`` for the configured ones.
         groups: Dependency groups to install as well; ``None`` for the configured ones.
+        system_packages: Debian packages to install as well; ``None`` for the configured ones.
         allow_unborn: Whether a repository without a commit will do.
         allow_no_repository: Whether a folder outside any repository will do.
         include: Patterns of what to capture in any case, beside the configured ones.
@@ -42,6 +44,7 @@ class CodeRequest:
     lock: str | None = None
     extras: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    system_packages: tuple[str, ...] | None = None
     allow_unborn: bool = False
     allow_no_repository: bool = False
     include: tuple[str, ...] = ()
@@ -106,14 +109,14 @@ def take_snapshot(tools: Tools, request: CodeRequest) -> Snapshot:
     return tools.snapshots.identify(request.start, snapshot)
 
 
-def plan_image(tools: Tools, request: CodeRequest) -> Plan:
+def base_reference(tools: Tools, named: str | None) -> str:
     """
-    Capture the work tree and resolve the base and the lock; fetch and build nothing yet.
+    The base that is meant: *named*, the configured one, or the local one called ``default``.
 
     Raises:
-        ReproError: Of the capture, the base or the lock; see there.
+        NoBaseImageError: If there is none.
     """
-    reference = request.base or tools.defaults.base
+    reference = named or tools.defaults.base
     if reference is None and DEFAULT_BASE in tools.bases.names():
         reference = DEFAULT_BASE
     if reference is None:
@@ -122,6 +125,17 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
             hint="Make one with `xmslurm-repro base create`, or name one with `--base "
             "REGISTRY/NAME:TAG`, or set `base` in xmslurm-repro.toml.",
         )
+    return reference
+
+
+def plan_image(tools: Tools, request: CodeRequest) -> Plan:
+    """
+    Capture the work tree and resolve the base and the lock; fetch and build nothing yet.
+
+    Raises:
+        ReproError: Of the capture, the base or the lock; see there.
+    """
+    reference = base_reference(tools, request.base)
     # What is found in the store from here on must still be there when it is recorded.
     tools.guard.hold("planning")
     snapshot = take_snapshot(tools, request)
@@ -142,6 +156,7 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
         snapshot=snapshot.root,
         projects=projects,
         conda_layout=CONDA_LAYOUT if any(one.is_conda for one in artifacts) else None,
+        system=locked_system(tools, tree, folder, request.system_packages, base),
     )
     origin = tools.store.put(canonical_json(snapshot.origin.to_json()))
     for key in (recipe, origin):
@@ -204,7 +219,8 @@ def build_image(tools: Tools, plan: Plan) -> Prepared:
     """
     # Until the record names what was captured, there is this much time to write it to disk.
     tools.store.settle_soon()
-    tools.locks.fetch(plan.recipe.artifacts, progress=tools.progress)
+    recipe = plan.recipe
+    tools.locks.fetch((*recipe.system, *recipe.artifacts), progress=tools.progress)
     tree = tools.snapshots.tree(plan.snapshot.root)
     return Prepared(
         plan=plan,

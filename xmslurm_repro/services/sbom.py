@@ -58,7 +58,7 @@ def bill_of_materials(tools: Tools, image: Image) -> dict[str, Json]:
     # The Python of a conda environment is among our packages.
     target = image.recipe.target if image.recipe.conda_layout is None else None
     system = list(_system(contents, target))
-    ours = list(_ours(image))
+    ours = [*_added_system(image, contents), *_ours(image)]
     base_ref = f"base@{image.recipe.base}"
     subject = f"image@{image.manifest.digest}"
     components = [_base(image, base_ref), *system, *ours]
@@ -127,6 +127,18 @@ def _system_purl(package: SystemPackage, contents: Contents) -> str:
     said = "&".join(f"{name}={_quoted(value)}" for name, value in qualifiers if value)
     stem = f"pkg:{package.kind}/{_quoted(distribution)}/{_quoted(package.name)}"
     return f"{stem}@{_quoted(package.version)}" + (f"?{said}" if said else "")
+
+
+def _added_system(image: Image, contents: Contents) -> Iterator[_Component]:
+    for one in image.recipe.system:
+        architecture = one.filename.removesuffix(".deb").rpartition("_")[2]
+        package = SystemPackage(
+            kind="deb", name=one.name, version=one.version, architecture=architecture
+        )
+        yield {
+            **_library(one.name, one.version, _system_purl(package, contents)),
+            "hashes": [{"alg": "SHA-256", "content": one.sha256.hex}],
+        }
 
 
 def _ours(image: Image) -> Iterator[_Component]:

@@ -43,6 +43,7 @@ class Defaults:
     lock: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    system_packages: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
     secrets: tuple[str, ...] = ()

@@ -254,6 +254,10 @@ class LazyBases:
         """See `BaseSource`."""
         return self._bases.contents(base, progress=progress)
 
+    def files(self, base: BaseImage, pattern: str, *, progress: Progress) -> Mapping[str, bytes]:
+        """See `BaseSource`."""
+        return self._bases.files(base, pattern, progress=progress)
+
     def names(self) -> dict[str, Descriptor]:
         """See `BaseSource`."""
         return self._bases.names()
@@ -310,6 +314,28 @@ class LazyLocks:
         """See `LockSource`."""
         return self._locks.version_of_tag(rule, distance)
 
+    def resolve_system(
+        self,
+        requested: Sequence[str],
+        files: Mapping[str, bytes],
+        architecture: str,
+        *,
+        sources: Sequence[str],
+        suite: str | None,
+        is_trusted: bool,
+        progress: Progress,
+    ) -> tuple[tuple[str, ...], tuple[Artifact, ...]]:
+        """See `LockSource`."""
+        return self._locks.resolve_system(
+            requested,
+            files,
+            architecture,
+            sources=sources,
+            suite=suite,
+            is_trusted=is_trusted,
+            progress=progress,
+        )
+
     def fetch(self, artifacts: Sequence[Artifact], *, progress: Progress) -> None:
         """See `LockSource`."""
         if all(self._blobs.has(artifact.sha256) for artifact in artifacts):
@@ -337,6 +363,12 @@ class LazyBuilder:
         from xmslurm_repro.image.build import Builder
 
         return Builder(self.blobs, self.cache_dir).build(recipe, base, tree, progress)
+
+    def script_remarks(self, packages: Sequence[Artifact]) -> tuple[str, ...]:
+        """See `ImageBuilder`."""
+        from xmslurm_repro.image.build import Builder
+
+        return Builder(self.blobs, self.cache_dir).script_remarks(packages)
 
     def remarks(self, recipe: Recipe) -> tuple[str, ...]:
         """See `ImageBuilder`."""

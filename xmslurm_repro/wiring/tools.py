@@ -76,6 +76,7 @@ async def open_tools(
                 lock=settings.lock,
                 extras=settings.extras,
                 groups=settings.groups,
+                system_packages=settings.extra_system_packages,
                 resources=settings.resources,
                 network=settings.network,
                 secrets=settings.secrets,
