@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.lock_trees import FilesTree
 from tests.support.loopback import Reply, serve
 from tests.support.wheels import Index, artifact, make_wheel
 from xmslurm_repro.errors import FetchError
 from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import _INTERPRETER
+from xmslurm_repro.lock.logins import Logins, named_indexes
 from xmslurm_repro.lock.source import Locks
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.progress import SilentProgress
@@ -239,3 +241,57 @@ def test_the_index_is_asked_for_the_wheels_own_python(filename, expected) -> Non
 
     assert expected == f"{found[1]}.{found[2]}"
     assert _INTERPRETER.search("a-1.0-py3-none-any.whl") is None
+
+
+SECRET = f"Basic {base64.b64encode(b'me:p@ss word').decode()}"
+
+
+@pytest.mark.parametrize("source", ["netrc", "named index", "UV_INDEX", "URL"])
+def test_a_private_index_is_shown_the_login_that_the_user_has_for_it(tmp_path, source) -> None:
+    with serve(Index(WHEELS, login=SECRET)) as server:
+        host, _ = server.host.split(":")
+        url = f"{server.url}/files/{ALPHA}"
+        rc = tmp_path / ".netrc"
+        environ, index = {}, f"{server.url}/simple/"
+        if source == "netrc":
+            rc.write_text(f'machine {host} login me password "p@ss word"\n')
+        elif source == "URL":
+            url = url.replace("//", "//me:p%40ss%20word@")
+        else:
+            environ = {"UV_INDEX_MY_LAB_USERNAME": "me", "UV_INDEX_MY_LAB_PASSWORD": "p@ss word"}
+        if source == "UV_INDEX":
+            environ["UV_INDEX"] = f"https://elsewhere.example/x my-lab={index}"
+        logins = Logins(environ=environ, netrc_file=rc)
+        if source == "named index":
+            toml = f'[[tool.uv.index]]\nname = "my-lab"\nurl = "{index}"\n'
+            tree = FilesTree(MemoryObjectStore(), {"pyproject.toml": toml})
+            logins.learn(named_indexes(tree, "sub"))
+        blobs = fetch(wanted(ALPHA, url), logins=logins)
+
+    assert blobs.has(wanted(ALPHA).sha256)
+    assert "p@ss" not in repr(logins.of(url))
+
+
+def test_a_login_is_for_its_host_only(tmp_path) -> None:
+    rc = tmp_path / ".netrc"
+    rc.write_text("machine other.example login me password secret\n")
+    with serve(Index(WHEELS)) as server:
+        fetch(wanted(ALPHA, f"{server.url}/files/{ALPHA}"), logins=Logins(netrc_file=rc))
+
+    assert all("authorization" not in request.headers for request in server.requests)
+
+
+def test_a_broken_netrc_is_named_and_not_shown(tmp_path) -> None:
+    rc = tmp_path / ".netrc"
+    rc.write_text("machine a.example login me pass secret-word\n")
+
+    with pytest.raises(FetchError) as caught:
+        fetch(wanted(ALPHA, "http://127.0.0.1:9/a.whl"), logins=Logins(netrc_file=rc))
+    said = " ".join(caught.value.details)
+    assert f"{rc} cannot be read" in said
+    assert "secret-word" not in said
+
+
+def test_without_a_netrc_nobody_is_asking(tmp_path) -> None:
+    assert Logins(netrc_file=tmp_path / "none").of("https://a.example/x") is None
+    assert Logins().of("https://a.example/x") is None

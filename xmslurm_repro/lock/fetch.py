@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import unquote, urlsplit
 
 from xmslurm_repro.errors import DigestMismatchError, FetchError, FormatError, IntegrityError
 from xmslurm_repro.lock.index import list_files
+from xmslurm_repro.lock.logins import Logins, without_login
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.lock import Artifact
 from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore
 from xmslurm_repro.transport.http import Http
-from xmslurm_repro.transport.http_messages import HttpError, origin_of, public_url
+from xmslurm_repro.transport.http_messages import HttpError, public_url
 from xmslurm_repro.transport.http_parallel import for_each
 
 _WORKERS = 8
 _CHUNK_BYTES = 1 << 20
 
 
-def fetch_artifacts(
+def fetch_artifacts(  # noqa: PLR0913 (places to look in)
     artifacts: Sequence[Artifact],
     *,
     blobs: BlobStore,
@@ -33,6 +32,7 @@ def fetch_artifacts(
     index_urls: Sequence[str] = (),
     wheelhouses: Sequence[Path] = (),
     locate: Callable[[Artifact], str | None] | None = None,
+    logins: Logins | None = None,
     progress: Progress | None = None,
 ) -> None:
     """
@@ -52,6 +52,7 @@ def fetch_artifacts(
             that host also for the lock's own URLs.
         wheelhouses: Folders of wheels.
         locate: Finds a URL when nothing else helped, or raises `FetchError`.
+        logins: Who is asking; else what stands in *index_urls*.
         progress: Told of bytes.
 
     Raises:
@@ -71,7 +72,7 @@ def fetch_artifacts(
         index_urls=tuple(index_urls),
         wheelhouses=tuple(wheelhouses),
         locate=locate,
-        logins=_logins(index_urls),
+        logins=logins or Logins(index_urls),
     )
     try:
         one = partial(_fetch_one, sources=sources, blobs=blobs, task=task)
@@ -90,24 +91,6 @@ def fetch_artifacts(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Login:
-    """A user and password for one index."""
-
-    username: str
-    password: str
-
-    def headers(self) -> Mapping[str, str]:
-        """Basic authentication (RFC 7617)."""
-        pair = f"{self.username}:{self.password}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-
-    def challenged(self, challenges: Sequence[str]) -> bool:
-        """There is nothing better to say."""
-        del challenges
-        return False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Sources:
     """Where wheels may come from."""
 
@@ -116,7 +99,7 @@ class _Sources:
     index_urls: tuple[str, ...]
     wheelhouses: tuple[Path, ...]
     locate: Callable[[Artifact], str | None] | None
-    logins: dict[tuple[str, str | None, int | None], _Login]
+    logins: Logins
 
     def of(self, artifact: Artifact) -> Iterator[tuple[str, Callable[[_Write], object]]]:
         """A name for people, and a function that passes the bytes on, of each source in turn."""
@@ -137,8 +120,8 @@ class _Sources:
             yield "the index of uv", partial(self._download_located, self.locate, artifact)
 
     def _download_from_index(self, index: str, artifact: Artifact, write: _Write) -> None:
-        login = self.logins.get(origin_of(index))
-        files = list_files(self.http, _without_login(index), artifact.name, auth=login)
+        login = self.logins.of(index)
+        files = list_files(self.http, without_login(index), artifact.name, auth=login)
         exact = [file.url for file in files if file.sha256 == artifact.sha256]
         likely = [f.url for f in files if f.sha256 is None and f.filename == artifact.filename]
         if not exact + likely:
@@ -154,7 +137,7 @@ class _Sources:
         self._download(url, write)
 
     def _download(self, url: str, write: _Write) -> None:
-        self.http.download(url, write, auth=self.logins.get(origin_of(url)))
+        self.http.download(without_login(url), write, auth=self.logins.of(url))
 
 
 class _NotOfferedError(Exception):
@@ -216,19 +199,3 @@ def _object_digest(url: str | None) -> Digest | None:
     if url is None or not url.startswith("blake3:"):
         return None
     return Digest.parse(url)
-
-
-def _logins(index_urls: Sequence[str]) -> dict[tuple[str, str | None, int | None], _Login]:
-    found = {}
-    for url in index_urls:
-        parts = urlsplit(url)
-        if parts.username is not None:
-            found[origin_of(url)] = _Login(
-                username=unquote(parts.username), password=unquote(parts.password or "")
-            )
-    return found
-
-
-def _without_login(url: str) -> str:
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import locate_by_uv
+from xmslurm_repro.lock.logins import Logins, named_indexes
 from xmslurm_repro.lock.project import Choice
 from xmslurm_repro.lock.resolve import projects_without_lock, resolve_lock
 from xmslurm_repro.lock.version import version_of_tag
@@ -31,6 +32,7 @@ class Locks:
         cache_dir: A folder that may be emptied at any time.
         index_urls: See `fetch_artifacts`.
         wheelhouses: See `fetch_artifacts`.
+        logins: Who is asking; learns of the indexes that locked projects name.
     """
 
     store: ObjectStore
@@ -39,6 +41,7 @@ class Locks:
     cache_dir: Path
     index_urls: tuple[str, ...] = ()
     wheelhouses: tuple[Path, ...] = ()
+    logins: Logins | None = None
 
     def resolve(
         self,
@@ -51,6 +54,8 @@ class Locks:
         groups: Sequence[str] = (),
     ) -> Lock | None:
         """As `resolve_lock`."""
+        if self.logins is not None:
+            self.logins.learn(named_indexes(tree, folder))
         return resolve_lock(
             tree,
             folder,
@@ -104,5 +109,6 @@ class Locks:
             index_urls=self.index_urls,
             wheelhouses=self.wheelhouses,
             locate=locate_by_uv,
+            logins=self.logins,
             progress=progress,
         )

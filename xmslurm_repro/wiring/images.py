@@ -280,8 +280,10 @@ class LazyLocks:
 
     @cached_property
     def _locks(self) -> Locks:
+        from xmslurm_repro.lock.logins import Logins, netrc_path
         from xmslurm_repro.lock.source import Locks
 
+        environ = self._settings.environ
         return Locks(
             store=self._store,
             blobs=self._blobs,
@@ -289,6 +291,11 @@ class LazyLocks:
             cache_dir=self._cache_dir,
             index_urls=self._settings.index_urls,
             wheelhouses=self._settings.wheelhouses,
+            logins=Logins(
+                self._settings.index_urls,
+                environ=environ,
+                netrc_file=netrc_path(environ, self._settings.user_home),
+            ),
         )
 
     def resolve(
