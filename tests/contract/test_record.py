@@ -13,8 +13,10 @@ from xmslurm_repro.errors import IntegrityError, NotFoundError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import Outcome, OutputFile, Receipt, RunId, RunState
 from xmslurm_repro.ports.record import Annotation, ExperimentRow, Record
+from xmslurm_repro.record.keeping import KeepingRecord, PieceList
 from xmslurm_repro.record.memory import MemoryRecord
 from xmslurm_repro.record.sqlite import SqliteRecord
+from xmslurm_repro.store.objects import DiskObjectStore
 
 NOON = "2026-01-02T12:00:00Z"
 TOKEN = "abcdefgh0123"
@@ -22,11 +24,14 @@ MANIFEST = Digest.blake3("1" * 64)
 UNIT = Digest.blake3("2" * 64)
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "keeping"])
 def record(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Record]:
-    made: Record = (
-        MemoryRecord() if request.param == "memory" else SqliteRecord(tmp_path / "record.db")
-    )
+    made: Record = MemoryRecord()
+    if request.param != "memory":
+        made = SqliteRecord(tmp_path / "record.db")
+    if request.param == "keeping":
+        store = DiskObjectStore(tmp_path / "objects")
+        made = KeepingRecord(made, store, PieceList(tmp_path / "record.pieces"))
     yield made
     made.close()
 

@@ -136,3 +136,25 @@ def test_a_killed_prune_leaves_everything_that_is_needed(make_cli, delay):
     cli.run("prune", "--grace", "0", "--yes")
     assert [] == cli.json("verify")["findings"]
     assert [] == cli.json("prune", "--grace", "0")["items"]
+
+
+def test_a_record_that_was_lost_comes_back_from_the_store_after_a_prune_too(make_cli):
+    cli = make_cli({"main.py": "print('one')\n"})
+    first = cli.launch("python3", "main.py")["experiment"]
+    replayed = cli.json("replay", str(first))["experiment"]
+    cli.json("prune", "--grace", "0", "--yes")
+    before = [cli.json("show", str(number)) for number in (first, replayed)]
+    listed = cli.json("list")
+
+    (cli.home / "record.db").write_bytes(b"")
+    lost = cli.run("list", status=7).stderr
+    rebuilt = cli.json("verify", "--rebuild-record")
+
+    assert "verify --rebuild-record" in lost
+    assert (2, 2, 2, []) == tuple(
+        rebuilt[name] for name in ("experiments", "runs", "outcomes", "faults")
+    )
+    assert listed == cli.json("list")
+    assert before == [cli.json("show", str(number)) for number in (first, replayed)]
+    assert [] == cli.json("verify")["findings"]
+    assert cli.launch("python3", "main.py")["experiment"] == replayed + 1

@@ -31,6 +31,8 @@ from xmslurm_repro.model.snapshot import (
     encode_node,
 )
 from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
+from xmslurm_repro.ports.record import Annotation, ExperimentRow, RunRow
+from xmslurm_repro.record.pieces import KeptRun, Piece
 
 FORMATS = Path(__file__).parents[1] / "golden" / "formats"
 
@@ -173,6 +175,24 @@ CURRENT: dict[str, Any] = {
     ),
 }
 """What each format says in its current version."""
+
+CURRENT["record-1"] = Piece(
+    experiment=ExperimentRow(
+        id=41,
+        title="größe",
+        manifest=ours("manifest"),
+        created_at="2026-01-02T03:04:05Z",
+        replay_of=40,
+    ),
+    runs=(
+        KeptRun(row=RunRow(receipt=CURRENT["receipt-1"], state=RunState.FAILED, reason="a reason")),
+        KeptRun(
+            row=RunRow(receipt=CURRENT["receipt-1"], state=RunState.CANCELLED), is_withdrawn=True
+        ),
+    ),
+    outcomes=(CURRENT["outcome-1"],),
+    annotations=(Annotation(unit_number=3, name="tags", value=["a", {"b": 1}]),),
+)
 
 NODE = (
     TreeEntry(name=b"data", kind=EntryKind.DIRECTORY, digest=ours("below"), size_bytes=12),

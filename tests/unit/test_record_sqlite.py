@@ -167,7 +167,7 @@ def test_a_file_that_is_no_database_is_called_damaged(tmp_path: Path, damage: by
         SqliteRecord(path)
 
     assert caught.value.hint is not None
-    assert ".recover" in caught.value.hint
+    assert "--rebuild-record" in caught.value.hint
     assert damage == path.read_bytes()
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -29,8 +31,13 @@ _KINDS = {
 @click.command()
 @click.argument("experiment", required=False)
 @click.option("--all", "everything", is_flag=True, help="All that is kept (the default).")
+@click.option(
+    "--rebuild-record",
+    is_flag=True,
+    help="Make a lost or damaged record again from the objects of the store.",
+)
 @json_option
-def verify(experiment: str | None, everything: bool, as_json: bool) -> int:
+def verify(experiment: str | None, everything: bool, rebuild_record: bool, as_json: bool) -> int:
     """
     Read everything that is kept again, or all that EXPERIMENT needs, and check every byte.
 
@@ -38,6 +45,10 @@ def verify(experiment: str | None, everything: bool, as_json: bool) -> int:
     """
     if experiment is not None and everything:
         raise UsageError("give an experiment or --all, not both")
+    if rebuild_record:
+        if experiment is not None:
+            raise UsageError("give an experiment or --rebuild-record, not both")
+        return _rebuild(as_json=as_json)
 
     async def body(tools: Tools) -> int:
         from xmslurm_repro.services.lookup import select
@@ -50,6 +61,7 @@ def verify(experiment: str | None, everything: bool, as_json: bool) -> int:
                     "objects": found.objects,
                     "blobs": found.blobs,
                     "findings": [finding.to_json() for finding in found.findings],
+                    "kept_again": found.kept_again,
                 }
             )
         else:
@@ -59,12 +71,50 @@ def verify(experiment: str | None, everything: bool, as_json: bool) -> int:
     return run(body, is_quiet=as_json)
 
 
+def _rebuild(*, as_json: bool) -> int:
+    from xmslurm_repro.config import load_settings
+    from xmslurm_repro.wiring.record import rebuild_record
+
+    settings = load_settings(environ=os.environ, start=Path(os.curdir).absolute())
+    made = rebuild_record(settings)
+    whole = made.whole
+    if as_json:
+        print_json(
+            {
+                "experiments": len(whole.experiments),
+                "runs": len(whole.runs),
+                "outcomes": len(whole.outcomes),
+                "renumbered": [[old, new] for old, new in whole.renumbered],
+                "faults": list(made.faults),
+                "old_record": str(made.old) if made.old else None,
+            }
+        )
+    else:
+        counts = ", ".join(
+            (
+                plural(len(whole.experiments), "experiment"),
+                plural(len(whole.runs), "run"),
+                plural(len(whole.outcomes), "outcome"),
+            )
+        )
+        click.echo(f"Made the record again from {plural(made.pieces, 'object')}: {counts}.")
+        for old, new in whole.renumbered:
+            click.echo(f"  experiment {old} of the later record is {new} now")
+        for fault in made.faults:
+            click.echo(f"  {click.style('not read:', fg='red', bold=True)} {fault}")
+        if made.old:
+            click.echo(f"The old one is {made.old}.")
+    return IntegrityError.exit_status if made.faults else 0
+
+
 def _print_verified(found: Verified) -> None:
     for finding in found.findings:
         who = ", ".join(map(str, finding.experiments))
         click.echo(f"{click.style('damaged:', fg='red', bold=True)} {finding.what}")
         click.echo(f"  {finding.problem}")
         click.echo(f"  needed by: {f'experiment {who}' if who else 'no experiment'}")
+    if found.kept_again:
+        click.echo(f"Kept the record of {plural(found.kept_again, 'experiment')} as objects again.")
     sizes = f"{plural(found.objects, 'object')} and {plural(found.blobs, 'image blob')}"
     if found.findings:
         click.echo(f"Of {sizes}, {len(found.findings)} are damaged or missing.")

@@ -135,6 +135,19 @@ class Record(Protocol):
         """The notes of an experiment and its units, by unit and name."""
         ...
 
+    def pieces(self) -> Sequence[Digest]:
+        """The objects that it keeps copies of itself in, the oldest first."""
+        ...
+
+    def keep_again(self) -> int:
+        """
+        See to it that its pieces say what it says itself.
+
+        Returns:
+            How many experiments had to be kept again: none where nothing was missing.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...

@@ -186,10 +186,7 @@ class Database:
         if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             return StoreError(
                 f"the record {self._path} is damaged",
-                hint=(
-                    f"Keep it as it is, and restore a copy of it; or save what is readable with"
-                    f" `sqlite3 {self._path} .recover` into a new file and put that in its place."
-                ),
+                hint="Run `xmslurm-repro verify --rebuild-record` to make it again from the store.",
                 details=details,
             )
         if name.startswith("SQLITE_FULL"):

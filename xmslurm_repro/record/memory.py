@@ -160,6 +160,14 @@ class MemoryRecord:
                 if owner == experiment_id and value is not None
             )
 
+    def pieces(self) -> Sequence[Digest]:
+        """No objects: see `record.keeping`."""
+        return ()
+
+    def keep_again(self) -> int:
+        """Nothing to keep."""
+        return 0
+
     def close(self) -> None:
         """Nothing to let go of."""
 

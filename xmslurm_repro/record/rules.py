@@ -63,6 +63,11 @@ def refuse_withdrawal(token: str, job_ids: Sequence[str]) -> IntegrityError:
     )
 
 
+def not_empty(path: str) -> IntegrityError:
+    """Make the error for filling a record that has something in it."""
+    return IntegrityError(f"the record {path} is not empty")
+
+
 def differing_outcome(outcome: Outcome) -> IntegrityError:
     """Make the error for a second outcome of one attempt that says something else."""
     return IntegrityError(

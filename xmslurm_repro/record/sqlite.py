@@ -15,6 +15,7 @@ from xmslurm_repro.model.run import Outcome, Receipt, RunId, RunState
 from xmslurm_repro.ports.record import Annotation, ExperimentRow, RunRow
 from xmslurm_repro.record import rules
 from xmslurm_repro.record.database import Database
+from xmslurm_repro.record.pieces import KeptRun, Whole
 
 _EXPERIMENT = "SELECT id, title, manifest, created_at, replay_of FROM experiments"
 _RUN = "SELECT token, task, receipt, state, reason FROM runs"
@@ -235,6 +236,59 @@ class SqliteRecord:
             for unit_number, name, value in rows
         )
 
+    def restore(self, whole: Whole) -> None:
+        """
+        Fill this record, which is empty, with *whole*; ids are those that it says.
+
+        Raises:
+            IntegrityError: If there is something in it already.
+        """
+        with self._database.transaction() as connection:
+            if connection.execute("SELECT count(*) FROM experiments").fetchone()[0]:
+                raise rules.not_empty(str(self._path))
+            # An experiment may say that it replays one whose piece is lost.
+            connection.execute("PRAGMA defer_foreign_keys = ON")
+            known = {row.id for row in whole.experiments}
+            connection.executemany(
+                "INSERT INTO experiments (id, title, manifest, created_at, replay_of)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    (
+                        row.id,
+                        row.title,
+                        str(row.manifest) if row.manifest else None,
+                        row.created_at,
+                        row.replay_of if row.replay_of in known else None,
+                    )
+                    for row in whole.experiments
+                ),
+            )
+            connection.executemany(
+                "INSERT INTO runs (token, task, experiment_id, unit_number, cluster, job_id,"
+                " withdrawn, state, reason, receipt) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (_run_values(run) for run in whole.runs),
+            )
+            connection.executemany(
+                "INSERT INTO outcomes (token, task, attempt, state, outcome)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (
+                    (o.run_id.token, o.run_id.task, o.attempt, o.state.value, _text(o.to_json()))
+                    for o in whole.outcomes
+                ),
+            )
+            connection.executemany(
+                "INSERT INTO annotations VALUES (?, ?, ?, ?)",
+                ((n, a.unit_number, a.name, _text(a.value)) for n, a in whole.annotations),
+            )
+
+    def pieces(self) -> Sequence[Digest]:
+        """No objects: see `record.keeping`."""
+        return ()
+
+    def keep_again(self) -> int:
+        """Nothing to keep."""
+        return 0
+
     def close(self) -> None:
         """Let go of the file. Idempotent."""
         self._database.close()
@@ -276,6 +330,22 @@ class SqliteRecord:
 
 def _nothing() -> None:
     """What is named need not be made safe."""
+
+
+def _run_values(run: KeptRun) -> tuple[Any, ...]:
+    receipt = run.row.receipt
+    return (
+        receipt.run_id.token,
+        receipt.run_id.task,
+        receipt.experiment_id,
+        receipt.unit_number,
+        receipt.cluster,
+        receipt.job_id,
+        int(run.is_withdrawn),
+        run.row.state.value,
+        run.row.reason,
+        _text(receipt.to_json()),
+    )
 
 
 def _text(value: Json) -> str:

@@ -71,6 +71,14 @@ def needs_of(tools: Tools, rows: Sequence[ExperimentRow]) -> Needs:
     return finding.needs
 
 
+def with_record(needs: Needs, pieces: Sequence[Digest]) -> Needs:
+    """*needs* and the *pieces* that the record can be made again from."""
+    for digest in pieces:
+        needs.objects.setdefault(digest, set())
+        needs.labels.setdefault(digest, "a piece of the record")
+    return needs
+
+
 class _Finding:
     def __init__(self, tools: Tools) -> None:
         self._tools = tools

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xmslurm_repro.errors import IntegrityError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.upkeep import Upkeep, Waste
-from xmslurm_repro.services.needs import Needs, needs_of
+from xmslurm_repro.services.needs import Needs, needs_of, with_record
 from xmslurm_repro.services.tools import Tools
 
 GRACE_SECONDS = 3600
@@ -71,6 +71,7 @@ def _prune_alone(tools: Tools, upkeep: Upkeep, grace_seconds: int) -> Pruned:
 
 def _certain_needs(tools: Tools) -> Needs:
     needs = needs_of(tools, list(tools.record.experiments()))
+    with_record(needs, tools.record.pieces())
     if needs.troubles:
         raise IntegrityError(
             "it cannot be told what all experiments need, so nothing can be removed",

@@ -10,7 +10,7 @@ from xmslurm_repro.errors import IntegrityError, StoreError
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.services.lookup import Selection
-from xmslurm_repro.services.needs import Needs, needs_of
+from xmslurm_repro.services.needs import Needs, needs_of, with_record
 from xmslurm_repro.services.tools import Tools
 
 _CHUNK_BYTES = 1 << 20
@@ -45,11 +45,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What `verify` found, and how many things it looked at."""
+    """
+    What `verify` found.
+
+    Attributes:
+        findings: All that is damaged or missing.
+        objects: How many were looked at.
+        blobs: Likewise.
+        kept_again: How many experiments the record had to keep as objects again.
+    """
 
     findings: tuple[Finding, ...]
     objects: int
     blobs: int
+    kept_again: int = 0
 
 
 def verify(tools: Tools, selection: Selection | None) -> Verified:
@@ -67,7 +76,7 @@ def verify(tools: Tools, selection: Selection | None) -> Verified:
             own = {digest for digest, who in needs.blobs.items() if who}
             findings = list(_needed_findings(tools, needs, own))
             return Verified(findings=tuple(findings), objects=len(needs.objects), blobs=len(own))
-        return _verify_all(tools, needs)
+        return _verify_all(tools, with_record(needs, tools.record.pieces()))
 
 
 def _verify_all(tools: Tools, needs: Needs) -> Verified:
@@ -85,7 +94,12 @@ def _verify_all(tools: Tools, needs: Needs) -> Verified:
     objects, blobs = set(tools.store.digests()), set(tools.blobs.digests())
     missing = [*(needs.objects.keys() - objects), *(needs.blobs.keys() - blobs)]
     findings += [_missing(needs, digest) for digest in sorted(missing)]
-    return Verified(findings=tuple(findings), objects=len(objects), blobs=len(blobs))
+    return Verified(
+        findings=tuple(findings),
+        objects=len(objects),
+        blobs=len(blobs),
+        kept_again=tools.record.keep_again(),
+    )
 
 
 def _needed_findings(tools: Tools, needs: Needs, blobs: set[Digest]) -> Iterator[Finding]:

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from xmslurm_repro import __version__
 from xmslurm_repro.config import Settings
 from xmslurm_repro.ports.progress import Progress
-from xmslurm_repro.record.sqlite import SqliteRecord
 from xmslurm_repro.services.tools import Defaults, Tools
 from xmslurm_repro.store.guard import FileGuard
 from xmslurm_repro.store.layout import DiskBlobStore
@@ -22,6 +21,7 @@ from xmslurm_repro.wiring.images import (
     LazyPublisher,
     Snapshots,
 )
+from xmslurm_repro.wiring.record import open_record
 from xmslurm_repro.wiring.secrets import ConfiguredSecrets
 from xmslurm_repro.wiring.system import RandomIds, SystemClock
 from xmslurm_repro.wiring.upkeep import LazyUpkeep
@@ -46,7 +46,7 @@ async def open_tools(
     store, blobs = DiskObjectStore(home / "objects"), DiskBlobStore(home / "oci")
     clock, connections = SystemClock(), Connections(settings)
     guard = FileGuard(home / "in-use.lock")
-    record = SqliteRecord(home / "record.db", settle=store.settle)
+    record = open_record(home, store)
     sites = Sites(settings, clock, ask)
     locks = LazyLocks(settings, connections, store=store, blobs=blobs, cache_dir=cache / "locks")
     try:
