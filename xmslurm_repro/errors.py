@@ -260,6 +260,13 @@ class DoubtfulFilesError(ReproError):
     exit_status = 30
 
 
+class InputError(ReproError):
+    """An input on the cluster cannot be read, or is not what was recorded."""
+
+    code = "input"
+    exit_status = 33
+
+
 class MissingSecretError(ReproError):
     """The value of a secret cannot be had."""
 

@@ -26,6 +26,7 @@ xm_command=(
     type=bind,src="${xm_pycache}",dst=/xm/pycache
     --mount
     type=bind,src="${xm_private}",dst=/xm/pycache/xm/code
+    "${xm_more[@]}"
     '--workdir=/xm/code/a dir'
     --entrypoint
     '[]'

@@ -26,6 +26,12 @@ xm_network=none
 xm_gpus=1
 xm_secret_names=(
 )
+xm_input_names=(
+)
+xm_input_paths=(
+)
+xm_input_digests=(
+)
 xm_root_layers=(
     'f26890b5d6154716c5015de5b336e22a325c57ef5115bf132153ae54e725d64b f26890b5d6154716c5015de5b336e22a325c57ef5115bf132153ae54e725d64b gzip -dc'
     '70a87217b16901e4420813b56843a6eb09e7075f2fbaf5f31d25ea1b69bd0336 70a87217b16901e4420813b56843a6eb09e7075f2fbaf5f31d25ea1b69bd0336 gzip -dc'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from xmslurm_repro.cli.inputs import read_inputs
 from xmslurm_repro.cli.output import (
     json_option,
     plural,
@@ -84,6 +85,13 @@ class _SplitCommand(click.Command):
     "--network",
     type=click.Choice(["none", "host"]),
     help="What the command may reach.  [default: none; host for replicas]",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME[=PATH]",
+    help="Data on the cluster, as /xm/inputs/NAME, read-only. Repeatable.",
 )
 @click.option(
     "--secret",
@@ -197,6 +205,7 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
         sweep=sweep,
         max_parallel_tasks=given["max_parallel"],
         secrets=_secrets(tools, given["secrets"]),
+        inputs=read_inputs(given["inputs"]),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from xmslurm_repro.cli.inputs import read_inputs
 from xmslurm_repro.cli.output import json_option, plural, print_json
 from xmslurm_repro.cli.session import run, settle_first
 from xmslurm_repro.model.canonical import Json
@@ -26,10 +27,22 @@ EXIT_UNJUDGED = 9
     is_flag=True,
     help="Build the image again from snapshot and lock, and demand the same digest.",
 )
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Where an input is on the cluster now. Repeatable.",
+)
 @click.option("--no-wait", is_flag=True, help="Submit only; `status` shows the verdict later.")
 @json_option
 def replay(
-    experiment: str, cluster: str | None, rebuild: bool, no_wait: bool, as_json: bool
+    experiment: str,
+    cluster: str | None,
+    rebuild: bool,
+    inputs: tuple[str, ...],
+    no_wait: bool,
+    as_json: bool,
 ) -> int:
     """
     Submit EXPERIMENT again, exactly, and compare every output byte.
@@ -45,7 +58,10 @@ def replay(
 
         await settle_first(tools)
         selection = select(tools.record, experiment)
-        replayed = await start_replay(tools, selection, cluster=cluster, rebuild=rebuild)
+        places = read_inputs(inputs, must_have_path=True)
+        replayed = await start_replay(
+            tools, selection, cluster=cluster, rebuild=rebuild, inputs=places
+        )
         if not as_json:
             _print_started(replayed)
         if no_wait:

@@ -74,6 +74,7 @@ class Podman:
             *_bind("xm_outputs", OUTPUTS_DIR),
             *_bind("xm_pycache", PYCACHE_DIR),
             *_bind("xm_private", f"{PYCACHE_DIR}{CODE_DIR}"),
+            Words("xm_more"),
             f"--workdir={job.workdir}",
             *("--entrypoint", "[]"),
             *self.run_options,

@@ -13,12 +13,15 @@ from xmslurm_repro.cluster.runtime import ContainerJob, Runtime
 from xmslurm_repro.cluster.words import assign_array
 from xmslurm_repro.errors import ImageError
 from xmslurm_repro.model.image import Layer, LayerKind
-from xmslurm_repro.ports.cluster import Member, Submission
+from xmslurm_repro.ports.cluster import Member, PlacedInput, Submission
 
 JOB_FILES = (
     "job",
     "job-end",
     "job-task",
+    "listing",
+    "inputs",
+    "job-inputs",
     "job-secrets",
     "job-trees",
     "job-node",
@@ -143,6 +146,7 @@ def _lines(member: Member, runtime: Runtime, indent: str = "") -> Iterator[str]:
     )
     yield from (f"{indent}{name}={shlex.quote(value)}\n" for name, value in values)
     yield assign_array("xm_secret_names", member.secrets, indent=indent)
+    yield from _input_arrays(member.inputs, indent)
     yield assign_array("xm_root_layers", tuple(_layer_words(root)), indent=indent)
     yield assign_array("xm_code_layers", tuple(_layer_words(code)), indent=indent)
     yield f"{indent}xm_build_command() {{\n"
@@ -167,6 +171,13 @@ def _many_lines(members: Sequence[Member]) -> Iterator[str]:
     yield assign_array("xm_names", tuple(member.name for member in members))
     yield assign_array("xm_ranks", tuple(str(m.resources.replicas) for m in members))
     yield assign_array("xm_cpus", tuple(str(member.resources.cpus) for member in members))
+
+
+def _input_arrays(given: Sequence[PlacedInput], indent: str) -> Iterator[str]:
+    yield assign_array("xm_input_names", tuple(each.content.name for each in given), indent=indent)
+    yield assign_array("xm_input_paths", tuple(each.path for each in given), indent=indent)
+    digests = (f"{each.content.kind.value}:{each.content.digest.hex}" for each in given)
+    yield assign_array("xm_input_digests", tuple(digests), indent=indent)
 
 
 def tree_key(layers: Iterable[Layer]) -> str:

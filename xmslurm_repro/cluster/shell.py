@@ -27,10 +27,12 @@ from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, Scheduler
 from xmslurm_repro.cluster.script import PLAIN, Surroundings, render_script
 from xmslurm_repro.cluster.secrets import send_secrets
 from xmslurm_repro.cluster.submitting import Payload, Submitter
+from xmslurm_repro.cluster.surveying import survey_inputs
 from xmslurm_repro.cluster.tasks import encode_tasks
 from xmslurm_repro.errors import ClusterError, DigestMismatchError, NoRuntimeError, NotFoundError
 from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import RunId
+from xmslurm_repro.model.work import Input
 from xmslurm_repro.ports.clock import Clock
 from xmslurm_repro.ports.cluster import Fact, Observation, Submission
 from xmslurm_repro.ports.progress import Progress
@@ -183,6 +185,11 @@ class ShellCluster:
         )
         said = done.stdout.decode("ascii", "replace").strip()
         return max(1, int(said)) if said.isdigit() else None
+
+    async def survey(self, paths: Sequence[tuple[str, str]]) -> tuple[Input, ...]:
+        """What is at *paths*, by name; read whole unless it looks untouched."""
+        hello, _ = await self._known()
+        return await survey_inputs(self._transport, hello.state_dir, paths)
 
     async def submit(self, submission: Submission) -> str:
         """Submit exactly once, however often it is called with the same token."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from xmslurm_repro.model.quantity import parse_memory_mib, parse_time_limit_minutes
-from xmslurm_repro.model.work import check_secret_name
+from xmslurm_repro.model.work import check_input_name, check_secret_name
 
 
 class KindError(ValueError):
@@ -230,6 +230,22 @@ def secret_name(name: str) -> None:
         check_secret_name(name)
     except ValueError:
         raise KindError("a name of letters, digits and underscores") from None
+
+
+def input_name(name: str) -> None:
+    """Refuse what no input can be called."""
+    try:
+        check_input_name(name)
+    except ValueError:
+        raise KindError("a name of letters, digits, dots, dashes and underscores") from None
+
+
+def cluster_path(value: Any, place: Place) -> str:
+    """Read an absolute path on a cluster."""
+    written = text(value, place)
+    if not written.startswith("/"):
+        raise KindError("an absolute path on the cluster")
+    return written
 
 
 def secret(value: Any, place: Place) -> str:

@@ -190,6 +190,7 @@ def _cluster(name: str, values: _Values) -> ClusterSettings:
         gpu_types=table("gpu_types"),
         options=table("options"),
         env=table("env"),
+        inputs=table("inputs"),
     )
 
 

@@ -55,6 +55,7 @@ _CLUSTER: Mapping[str, Node] = {
     "gpu_types": Named(check_name=kinds.resource_name, each=kinds.text),
     "options": Named(check_name=kinds.option_name, each=kinds.option),
     "env": Named(check_name=kinds.variable_name, each=kinds.any_text),
+    "inputs": Named(check_name=kinds.input_name, each=kinds.cluster_path),
 }
 
 FILE: Mapping[str, Node] = {

@@ -42,6 +42,7 @@ class ClusterSettings:
         options: What each submission is told (``partition``, ``account``); an empty value is a
             flag.
         env: Variables that every job on it gets.
+        inputs: Where data is on it, by name.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ClusterSettings:
     gpu_types: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

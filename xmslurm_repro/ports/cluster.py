@@ -8,7 +8,7 @@ from typing import BinaryIO, Protocol
 
 from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import Outcome, RunId, RunState
-from xmslurm_repro.model.work import Network, Resources
+from xmslurm_repro.model.work import Input, Network, Resources
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
 
@@ -32,6 +32,14 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlacedInput:
+    """An input, and where it is on the cluster: an absolute path."""
+
+    content: Input
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
     """
     One job of a group that starts together.
@@ -44,6 +52,7 @@ class Member:
         network: What it may reach.
         options: Further options, as those of a `Submission`.
         secrets: Names of those of the submission's secrets that it gets.
+        inputs: What it reads, as the inputs of a `Submission`.
     """
 
     name: str
@@ -53,6 +62,7 @@ class Member:
     network: Network
     options: tuple[tuple[str, str], ...] = ()
     secrets: tuple[str, ...] = ()
+    inputs: tuple[PlacedInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +87,7 @@ class Submission:
         group: The jobs of a group, of which each has the task of its number; everything that is
             said of one job here is then said of the first. Empty where there is no group.
         has_time: Whether limits on how much one user submits are waited for as long as it takes.
+        inputs: What the job reads, read-only; it refuses to start on anything else.
         secrets: Names of variables that the job reads from where `secret_values` were sent.
         secret_values: Their values, by name; empty where it has arrived already.
     """
@@ -91,6 +102,7 @@ class Submission:
     options: tuple[tuple[str, str], ...] = ()
     max_parallel_tasks: int | None = None
     full_check: bool = False
+    inputs: tuple[PlacedInput, ...] = ()
     secrets: tuple[str, ...] = ()
     secret_values: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     has_time: bool = False
@@ -108,6 +120,7 @@ class Submission:
                 network=self.network,
                 options=self.options,
                 secrets=self.secrets,
+                inputs=self.inputs,
             ),
         )
 
@@ -182,6 +195,16 @@ class Cluster(Protocol):
         How many tasks a submission with these options may have; ``None`` for any number.
 
         As far as the cluster says: the size of arrays, and what it takes of one user.
+        """
+        ...
+
+    async def survey(self, paths: Sequence[tuple[str, str]]) -> tuple[Input, ...]:
+        """
+        What is at *paths*, by name: each is read whole, unless it was not touched since the last
+        time that anybody asked.
+
+        Raises:
+            InputError: Naming all that cannot be read, or hold what no job could be shown.
         """
         ...
 

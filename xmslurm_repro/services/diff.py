@@ -36,8 +36,8 @@ async def diff(tools: Tools, left: Selection, right: Selection) -> tuple[Differe
     What differs between two experiments, or two of their units.
 
     Returns:
-        The axes that differ, causes (code, packages, base, command, hardware) before effects
-        (end, outputs); empty when nothing differs.
+        The axes that differ, causes (code, packages, base, command, inputs, hardware) before
+        effects (end, outputs); empty when nothing differs.
     """
     sides = [await _side(tools, selection) for selection in (left, right)]
     pairs = _unit_pairs(sides[0], sides[1], left.unit_number, right.unit_number)
@@ -207,13 +207,22 @@ def _job(left: Job, right: Job) -> list[Difference]:
     if left.argv != right.argv:
         words = [canonical_json(list(job.argv)).decode() for job in (left, right)]
         found.append(Difference(path="command", left=words[0], right=words[1]))
+    inputs = [{each.name: str(each.digest) for each in job.inputs} for job in (left, right)]
+    found += group("inputs", compare_maps(inputs[0], inputs[1]))
     found += group("environment", compare_maps(dict(left.env), dict(right.env)))
     asked = [
         {name: canonical_json(value).decode() for name, value in job.resources.to_json().items()}
         for job in (left, right)
     ]
     found += group("resources", compare_maps(asked[0], asked[1]))
-    other = [{"work folder": job.workdir, "network": job.network.value} for job in (left, right)]
+    other = [
+        {
+            "work folder": job.workdir,
+            "network": job.network.value,
+            **({"secrets": " ".join(job.secrets)} if job.secrets else {}),
+        }
+        for job in (left, right)
+    ]
     return found + compare_maps(other[0], other[1])
 
 

@@ -9,14 +9,14 @@ from xmslurm_repro.errors import UsageError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.environment import process_environment
-from xmslurm_repro.model.image import CODE_DIR, Image
+from xmslurm_repro.model.image import CODE_DIR, INPUTS_DIR, Image
 from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.run import Receipt
-from xmslurm_repro.model.work import Job, Network, Resources, WorkUnit
+from xmslurm_repro.model.work import Input, Job, Network, Resources, WorkUnit
 from xmslurm_repro.services.lookup import keep_manifest, read_manifest
 from xmslurm_repro.services.prepare import CodeRequest, Plan, Prepared, build_image, plan_image
-from xmslurm_repro.services.submit import Batch, PlannedRun, submit
+from xmslurm_repro.services.submit import Batch, PlannedRun, place_inputs, submit
 from xmslurm_repro.services.tools import Tools
 
 _TELLING = 6
@@ -54,6 +54,7 @@ class LaunchRequest:
         sweep: Several units instead of the one command, in this order.
         max_parallel_tasks: How many units of a sweep may run at once.
         secrets: Names of variables whose values are sent to the job and recorded nowhere.
+        inputs: Data on the cluster, by name; an empty path is the cluster's own for that name.
     """
 
     code: CodeRequest
@@ -67,6 +68,7 @@ class LaunchRequest:
     sweep: tuple[Trial, ...] = ()
     max_parallel_tasks: int | None = None
     secrets: tuple[str, ...] = ()
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,7 @@ def make_job(
     network: Network,
     name: str = "main",
     secrets: Sequence[str] = (),
+    inputs: Sequence[Input] = (),
 ) -> Job:
     """A job of the prepared image, with its whole environment."""
     return Job(
@@ -106,13 +109,18 @@ def make_job(
         env=process_environment(
             image_env=prepared.image.env,
             cpus=resources.cpus,
-            user_env={**_local_packages(prepared), **env},
+            user_env={**_local_packages(prepared), **_inputs_folder(inputs), **env},
         ),
         workdir=prepared.plan.workdir,
         resources=resources,
         network=network,
         secrets=tuple(sorted(set(secrets))),
+        inputs=tuple(inputs),
     )
+
+
+def _inputs_folder(inputs: Sequence[Input]) -> dict[str, str]:
+    return {"XMSLURM_INPUTS": INPUTS_DIR} if inputs else {}
 
 
 def _local_packages(prepared: Prepared) -> dict[str, str]:
@@ -213,6 +221,8 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
     """
     site = tools.site(request.cluster)
     _keep_apart(request, dict(tools.secrets.reveal(request.secrets)))
+    places = place_inputs(site, request.inputs)
+    inputs = await site.cluster.survey(places) if places else ()
     prepared = build_image(tools, plan)
     units = [
         WorkUnit(
@@ -224,6 +234,7 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
                     resources=request.resources,
                     network=request.network,
                     secrets=request.secrets,
+                    inputs=inputs,
                 ),
             )
         )
@@ -238,6 +249,7 @@ async def launch(tools: Tools, request: LaunchRequest, plan: Plan) -> Launched:
         options=request.options,
         origin=plan.origin,
         max_parallel_tasks=request.max_parallel_tasks,
+        inputs=places,
     )
     receipts = await submit(tools, batch)
     manifest = tools.record.experiment(experiment_id).manifest

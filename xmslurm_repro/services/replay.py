@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from xmslurm_repro.errors import NotFoundError
+from xmslurm_repro.errors import InputError, NotFoundError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import Outcome, Receipt, RunId
 from xmslurm_repro.model.verdict import Verdict, judge
+from xmslurm_repro.model.work import Input, Job
 from xmslurm_repro.ports.record import ExperimentRow, RunRow
 from xmslurm_repro.services.check import ensure_image, require_whole
 from xmslurm_repro.services.lookup import Selection, read_manifest, read_unit, runs_of
 from xmslurm_repro.services.observe import last_outcome, refresh, wait
-from xmslurm_repro.services.submit import Batch, PlannedRun, submit
+from xmslurm_repro.services.submit import Batch, PlannedRun, place_inputs, submit
 from xmslurm_repro.services.tools import Tools
 
 _WHEN = frozenset({"begin", "deadline", "dependency", "kill-on-invalid-dep"})
@@ -53,6 +54,7 @@ async def start_replay(
     *,
     cluster: str | None = None,
     rebuild: bool = False,
+    inputs: Sequence[tuple[str, str]] = (),
 ) -> Replayed:
     """
     Submit what was selected once more. The current work tree is not looked at.
@@ -62,8 +64,11 @@ async def start_replay(
         selection: An experiment, or one of its units.
         cluster: Where; ``None`` for where each run ran.
         rebuild: Build the images again from the store alone, and demand the same digests.
+        inputs: Where inputs are now, by name; the others are where they were, or on another
+            cluster where its description says.
 
     Raises:
+        InputError: If an input is not what it was, by name.
         IntegrityError: If an object that is needed is missing or damaged; all are listed.
         NotFoundError: If the experiment is empty.
     """
@@ -73,9 +78,10 @@ async def start_replay(
         raise NotFoundError(f"experiment {selection.name} has no runs to repeat")
     if cluster is not None:
         tools.site(cluster)
-    jobs = [read_unit(tools.store, run.receipt.unit).job(run.receipt.member) for run in originals]
+    jobs = [_job_of(tools, run) for run in originals]
     tools.secrets.reveal(sorted({name for job in jobs for name in job.secrets}))
     images = {job.image: None for job in jobs}
+    places = await _check_inputs(tools, originals, cluster, dict(inputs))
     with tools.guard.using():
         require_whole(tools, manifest, selection.name)
         rebuilt = [
@@ -86,13 +92,50 @@ async def start_replay(
     row = _new_row(tools, selection.row)
     receipts: list[Receipt] = []
     for _, group in groupby(originals, key=lambda run: _shape(tools, run, cluster)):
-        receipts += await submit(tools, _batch(row.id, list(group), cluster))
+        runs = list(group)
+        now = {place for run in runs for place in places[run.receipt.run_id]}
+        batch = replace(_batch(row.id, runs, cluster), inputs=tuple(sorted(now)))
+        receipts += await submit(tools, batch)
     return Replayed(
         experiment_id=row.id,
         original_id=selection.row.id,
         receipts=tuple(receipts),
         rebuilt=tuple(rebuilt),
     )
+
+
+async def _check_inputs(
+    tools: Tools, runs: Sequence[RunRow], cluster: str | None, said: Mapping[str, str]
+) -> dict[RunId, tuple[tuple[str, str], ...]]:
+    """Where each run's inputs are now. All of them are looked at before anything is submitted."""
+    places: dict[RunId, tuple[tuple[str, str], ...]] = {}
+    faults: dict[str, None] = {}
+    seen: dict[tuple[str, tuple[tuple[str, str], ...]], tuple[Input, ...]] = {}
+    for run in runs:
+        receipt = run.receipt
+        site, wanted = tools.site(cluster or receipt.cluster), _job_of(tools, run).inputs
+        # A path of one cluster means nothing to another.
+        before = dict(receipt.inputs) if cluster in {None, receipt.cluster} else {}
+        named = [(i.name, said.get(i.name) or before.get(i.name, "")) for i in wanted]
+        placed = places[receipt.run_id] = place_inputs(site, named)
+        key = (site.cluster.name, placed)
+        if placed and key not in seen:
+            seen[key] = await site.cluster.survey(placed)
+        for one, now in zip(wanted, seen.get(key, ()), strict=True):
+            if one != now:
+                faults[f"{one.name}: {one.digest} was recorded, {now.digest} is there"] = None
+    if faults:
+        names = ", ".join(sorted({fault.partition(":")[0] for fault in faults}))
+        raise InputError(
+            f"these inputs are not what they were: {names}",
+            hint="Bring them back, or launch anew with what is there now.",
+            details=tuple(faults),
+        )
+    return places
+
+
+def _job_of(tools: Tools, run: RunRow) -> Job:
+    return read_unit(tools.store, run.receipt.unit).job(run.receipt.member)
 
 
 def latest_runs(tools: Tools, selection: Selection) -> list[RunRow]:
@@ -120,8 +163,9 @@ def _shape(tools: Tools, run: RunRow, cluster: str | None) -> tuple[object, ...]
     where = cluster or run.receipt.cluster
     if run.receipt.member is not None:
         return (run.receipt.unit_number, where)
-    job = read_unit(tools.store, run.receipt.unit).jobs[0]
-    what = (job.image, job.workdir, job.resources, job.network, job.secrets)
+    job = _job_of(tools, run)
+    given = (job.inputs, run.receipt.inputs, job.secrets)
+    what = (job.image, job.workdir, job.resources, job.network, given)
     return (*what, where, _options(run.receipt))
 
 

@@ -8,6 +8,7 @@ from itertools import groupby
 
 from xmslurm_repro.errors import (
     ConnectionLostError,
+    InputError,
     MissingObjectError,
     ReproError,
     SubmitRefusedError,
@@ -16,8 +17,8 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.run import Receipt, RunId
-from xmslurm_repro.model.work import WorkUnit
-from xmslurm_repro.ports.cluster import Member, Submission, Task
+from xmslurm_repro.model.work import Job, WorkUnit
+from xmslurm_repro.ports.cluster import Member, PlacedInput, Submission, Task
 from xmslurm_repro.services.lookup import read_manifest, read_unit
 from xmslurm_repro.services.tools import ClusterSite, Tools
 
@@ -56,6 +57,7 @@ class Batch:
         options: Beyond what the cluster is told by default.
         origin: Digest of the snapshot's `Origin`.
         max_parallel_tasks: How many may run at once.
+        inputs: Where each input is on the cluster, by name.
     """
 
     experiment_id: int
@@ -64,6 +66,27 @@ class Batch:
     options: tuple[tuple[str, str], ...] = ()
     origin: Digest | None = None
     max_parallel_tasks: int | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
+
+
+def place_inputs(
+    site: ClusterSite, named: Sequence[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """
+    Where inputs are on a cluster: where it is said, else where the cluster's description says.
+
+    Raises:
+        InputError: Naming all for which nobody says it.
+    """
+    known, asked = dict(site.inputs), dict(named)
+    unknown = sorted(name for name, path in asked.items() if not (path or known.get(name)))
+    if unknown:
+        raise InputError(
+            f"nothing says where these inputs are on {site.cluster.name}: {', '.join(unknown)}",
+            hint=f"Give `--input {unknown[0]}=/PATH`, or set `{unknown[0]}` in "
+            f"[clusters.{site.cluster.name}.inputs].",
+        )
+    return tuple(sorted((name, path or known[name]) for name, path in asked.items()))
 
 
 async def submit(tools: Tools, batch: Batch) -> tuple[Receipt, ...]:
@@ -200,6 +223,7 @@ def _receipts(tools: Tools, batch: Batch, site: ClusterSite) -> tuple[Receipt, .
             origin=batch.origin,
             max_parallel_tasks=batch.max_parallel_tasks,
             member=run.member,
+            inputs=batch.inputs,
         )
         for task, run in enumerate(batch.runs)
     )
@@ -241,6 +265,7 @@ def rebuild_submission(
         full_check=first.replay_of is not None,
         secrets=_secret_names(known),
         group=group,
+        inputs=_placed(job, first),
     )
     return list({m.image.manifest.digest: m.image for m in submission.members}.values()), submission
 
@@ -250,12 +275,17 @@ def _secret_names(units: Mapping[Digest, WorkUnit]) -> tuple[str, ...]:
     return tuple(sorted({name for job in jobs for name in job.secrets}))
 
 
+def _placed(job: Job, receipt: Receipt) -> tuple[PlacedInput, ...]:
+    paths = dict(receipt.inputs)
+    return tuple(PlacedInput(content=each, path=paths[each.name]) for each in job.inputs)
+
+
 def _with_secrets(tools: Tools, submission: Submission) -> Submission:
     return replace(submission, secret_values=tools.secrets.reveal(submission.secrets))
 
 
 def _group(manifest: Manifest, unit: WorkUnit, receipts: Sequence[Receipt]) -> tuple[Member, ...]:
-    jobs = [(unit.job(receipt.member), receipt.options) for receipt in receipts]
+    jobs = [(unit.job(receipt.member), receipt) for receipt in receipts]
     return tuple(
         Member(
             name=job.name,
@@ -263,10 +293,11 @@ def _group(manifest: Manifest, unit: WorkUnit, receipts: Sequence[Receipt]) -> t
             workdir=job.workdir,
             resources=job.resources,
             network=job.network,
-            options=options,
+            options=receipt.options,
             secrets=job.secrets,
+            inputs=_placed(job, receipt),
         )
-        for job, options in jobs
+        for job, receipt in jobs
     )
 
 

@@ -26,6 +26,7 @@ class ClusterSite:
         cluster: How to reach it.
         options: What it is told by default beyond the work unit (account, partition, …).
         env: Variables that every job launched on it gets.
+        inputs: Where data is on it, by name.
         repository: Where images for it are published, or ``None``: sent over the connection.
     """
 
@@ -33,6 +34,7 @@ class ClusterSite:
     options: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     repository: str | None = None
+    inputs: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

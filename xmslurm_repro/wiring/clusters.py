@@ -73,6 +73,7 @@ class Sites:
             options=configured.options,
             env=configured.env,
             repository=configured.registry,
+            inputs=configured.inputs,
         )
 
     def _default_state_dir(self, configured: ClusterSettings) -> str:

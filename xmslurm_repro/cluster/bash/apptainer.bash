@@ -16,6 +16,8 @@ xm_prepare() {
     return 0
 }
 
+xm_bind() { xm_more+=(--mount "type=bind,source=$1,destination=$2,ro"); }
+
 xm_guard() { :; }
 
 xm_unguard() { :; }

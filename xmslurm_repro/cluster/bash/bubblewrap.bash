@@ -11,6 +11,8 @@ xm_prepare() {
     return 0
 }
 
+xm_bind() { xm_more+=(--ro-bind "$1" "$2"); }
+
 # The node's resolver, at places that the image leaves for it.
 xm_bind_names() {
     local file

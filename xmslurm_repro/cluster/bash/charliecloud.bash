@@ -11,7 +11,7 @@ xm_prepare() {
     USER=x ch-run --help 2>&1 | grep -q -e '--home ' || xm_more=(--no-home)
     xm_inside="$(declare -f xm_close); xm_close \"\$@\""
     mkdir "$xm_local/dev" "$xm_local/sys" "$xm_local/driver"
-    : >"$xm_local/devices" && : >"$xm_local/libraries"
+    : >"$xm_local/devices" && : >"$xm_local/libraries" && : >"$xm_local/closed"
     ((xm_gpus)) || return 0
     xm_gpu_devices >"$xm_local/devices"
     xm_driver_libraries >"$xm_local/libraries"
@@ -51,7 +51,11 @@ xm_close() {  # LOCAL ROOT CODE NETWORK COMMAND...
         mount -n -o remount,bind,ro "$local/driver/$name"
     done <"$local/libraries"
     # Binds of charliecloud can be written to unless they are closed already.
-    if [[ -n $code ]]; then mount -n --bind "$code" "$code" && mount -n -o remount,bind,ro "$code"; fi
+    while read -r path; do
+        path=$(realpath -e "$path")
+        mount -n --bind "$path" "$path"
+        mount -n -o remount,bind,ro "$path"
+    done < <([[ -z $code ]] || printf '%s\n' "$code"; cat "$local/closed")
     if [[ $network != host ]]; then
         for path in /etc/hosts /etc/resolv.conf; do
             [[ ! -f $root$path ]] || mount -n --bind "$root$path" "$path"
@@ -65,6 +69,11 @@ xm_close() {  # LOCAL ROOT CODE NETWORK COMMAND...
     set +e
     "$@" 2>&4 4>&-
     exit
+}
+
+xm_bind() {
+    printf '%s\n' "$1" >>"$xm_local/closed"
+    xm_more+=("--bind=$1:$2")
 }
 
 # The process that we see waits for the shell inside, whose child is the command.

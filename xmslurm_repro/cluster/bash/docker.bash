@@ -8,7 +8,7 @@ xm_prepare() {
     xm_engine=(docker "${xm_docker_options[@]}") xm_engine_end=(rm -f)
     "${xm_engine[@]}" version >/dev/null 2>"$xm_local/why" ||
         xm_finish failed '' "docker does not answer: $(tail -n 1 "$xm_local/why" | head -c 500)"
-    xm_name=xm-$xm_token-$xm_task-$xm_attempt
+    xm_name=xm-$xm_token-$xm_task-${xm_attempt/+/_}${xm_rank:+-$xm_rank}
     xm_alone "$xm_node/docker.lock" xm_load 2>"$xm_local/why" || xm_say "$(tail -n 1 "$xm_local/why")"
     xm_find_image || xm_refuse_load docker
     xm_attested=$xm_image
@@ -84,6 +84,8 @@ xm_unguard() {
     [[ $("${xm_engine[@]}" container inspect --format '{{.State.OOMKilled}}' "$xm_name" 2>/dev/null) == true ]] && : >"$xm_local/oom"
     "${xm_engine[@]}" rm -f "$xm_name" &>/dev/null
 }
+
+xm_bind() { xm_more+=(--mount "type=bind,src=$1,dst=$2,ro"); }
 
 # 125 is docker's own trouble, or ours before the command. 126 and 127 are the engine's, but also
 # those of `env`, which says so in other words.

@@ -15,6 +15,8 @@ xm_prepare() {
     return 0
 }
 
+xm_bind() { xm_more+=(--mount "$1:$2:rbind,ro"); }
+
 xm_guard() { :; }
 
 xm_unguard() { :; }

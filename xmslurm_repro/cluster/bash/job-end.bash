@@ -6,24 +6,11 @@ xm_write() {
     mv -f "$xm_dir/.$1.new" "$xm_dir/$1"
 }
 
-# What stands in the outputs folder: records "<sha256> <size> <f or l> <path>" ended by NUL, in
-# order of their paths. A link's content is its target, as in git.
-xm_list_outputs() (
-    cd "$xm_dir/outputs" && mkdir -p "$xm_local/links" || exit 1
-    find . -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
-    find . -type f -printf '%P\0' >"$xm_local/files" || exit 1
-    xargs -0 -r stat --printf='%s f\0' -- <"$xm_local/files" >"$xm_local/kinds" || exit 1
-    xargs -0 -r sha256sum -z -- <"$xm_local/files" >"$xm_local/sums" || exit 1
-    number=0
-    while IFS= read -r -d '' path && IFS= read -r -d '' target; do
-        number=$((number + 1))
-        printf '%s' "$target" >"$xm_local/links/$number"
-        printf '%s\0' "$path" >>"$xm_local/files"
-        printf '%s l\0' "${#target}" >>"$xm_local/kinds"
-    done < <(find . -type l -printf '%P\0%l\0')
-    ((number == 0)) || (cd "$xm_local/links" && seq "$number" | xargs sha256sum -z --) >>"$xm_local/sums" || exit 1
-    cut -z -c -64 "$xm_local/sums" | paste -z -d ' ' - "$xm_local/kinds" "$xm_local/files" | sort -z -k4
-)
+# What stands in the outputs folder.
+xm_list_outputs() {
+    find "$xm_dir/outputs" -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
+    xm_work=$xm_local/outputs.work xm_list_folder "$xm_dir/outputs"
+}
 
 # xm_finish STATE EXIT_CODE REASON: leave the record and end.
 xm_finish() {

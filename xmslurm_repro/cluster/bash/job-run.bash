@@ -88,7 +88,7 @@ xm_await_signal() {
 }
 
 xm_start() {
-    local code oom state=completed reason=
+    local code oom state=completed reason= touched
     oom=$(xm_oom_kills)
     if ((${#xm_secret_fields[@]})); then exec 7< <(xm_say_secrets); else exec 7</dev/null; fi
     ulimit -S -c 0
@@ -118,6 +118,8 @@ xm_start() {
     if ((code != 0)) && (($(xm_oom_kills) > oom)); then
         state=out-of-memory reason='it used more memory than it asked for'
     fi
+    touched=$(xm_touched_inputs)
+    [[ -z $touched ]] || reason="${reason:+$reason; }inputs changed while it ran: ${touched% }"
     xm_finish "$state" "$code" "$reason"
 }
 
@@ -141,7 +143,9 @@ xm_go() {
     (trap '' TERM INT USR1 USR2; exec 8>&-; xm_facts; xm_sweep; xm_limit_restarts) &
     xm_facts_pid=$!
     xm_read_task
+    xm_check_inputs
     xm_prepare
+    xm_bind_inputs || xm_finish failed '' "nothing can be written to $xm_local"
     [[ -n ${xm_interrupted-} ]] && xm_finish "$xm_interrupted" '' "$xm_why"
     xm_start
 }

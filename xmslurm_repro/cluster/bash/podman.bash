@@ -13,11 +13,11 @@ xm_prepare() {
         xm_podman+=(--runtime runc)
     fi
     xm_engine=("${xm_podman[@]}") xm_engine_end=(kill -s KILL)
-    xm_user=()
+    xm_user=() xm_more=()
     ((UID)) && xm_user=(--userns=keep-id)
     xm_limit_podman
     xm_image_id=${xm_config#sha256:}
-    xm_name=xm-$xm_token-$xm_task-$xm_attempt
+    xm_name=xm-$xm_token-$xm_task-${xm_attempt/+/_}${xm_rank:+-$xm_rank}
     if ! "${xm_podman[@]}" image exists "$xm_image_id" 2>/dev/null; then
         xm_alone "$xm_store.lock" xm_pull 2>"$xm_local/why" >&2 || xm_refuse_load podman
     fi
@@ -87,6 +87,8 @@ xm_limit_podman() {
     [[ $processes == unlimited ]] || ((processes > 32768)) && processes=32768
     xm_limits=(--ulimit "nofile=$files:$files" --ulimit "nproc=$processes:$processes" --ulimit core=0:0)
 }
+
+xm_bind() { xm_more+=(--mount "type=bind,src=$1,dst=$2,ro"); }
 
 # 125 is podman's own trouble. 126 and 127 are the runtime's, but also those of `env`, which says
 # so in other words.
