@@ -6,11 +6,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.git_box import GitBox
-from xmslurm_repro.snapshot import StoredTree
+from tests.support.git_box import GitBox, wait_a_tick
+from xmslurm_repro.snapshot import StoredTree, witnesses
 from xmslurm_repro.snapshot.identity import identify
 
 _PATHS = ("a", "b.log", "d/a", "d/b.log", "d/e/c", "x y", "d/.gitignore", ".gitignore")
@@ -21,6 +22,13 @@ _STEPS = (
 
 _steps = st.lists(
     st.tuples(st.sampled_from(_STEPS), st.sampled_from(_PATHS)), min_size=3, max_size=16
+)
+
+
+_edits = st.lists(
+    st.tuples(st.sampled_from((*_STEPS, "edit", "edit", "edit", "edit")), st.sampled_from(_PATHS)),
+    min_size=3,
+    max_size=12,
 )
 
 
@@ -39,6 +47,8 @@ def do(box: GitBox, step: str, path: str) -> None:
         place.unlink(missing_ok=True)
     elif step == "chmod" and place.is_file() and not place.is_symlink():
         place.chmod(0o755)
+    elif step == "edit" and place.is_file():
+        place.write_bytes(place.read_bytes() + b"edited\n")
     elif step == "touch" and place.exists():
         os.utime(place)
     elif step == "exclude":
@@ -91,3 +101,21 @@ def test_files_and_bytes_agree_with_git_after_any_steps(steps):
         (box.root / ".git/info/exclude").write_bytes(b"")
         box.git("add", "--force", "--", *(os.fsdecode(entry.path) for entry in entries))
         assert box.git("write-tree").decode().strip() == said.tree
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(_edits)
+def test_what_is_remembered_from_step_to_step_changes_nothing(steps):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
+        box = GitBox(Path(folder) / "box")
+        box.write("a", "a")
+        box.write("d/a", "d/a")
+        box.commit()
+        for number, (step, path) in enumerate(steps):
+            wait_a_tick(box)
+            do(box, step, path)
+            remembering = box.capture()
+
+            if number % 4 == 3 or number == len(steps) - 1:
+                assert box.capture(cache_dir=box.folder / f"fresh{number}") == remembering

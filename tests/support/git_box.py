@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from pathlib import Path
 
 from xmslurm_repro.model.snapshot import EntryKind, Snapshot
@@ -117,6 +118,16 @@ def with_submodule(box: GitBox) -> Path:
     box.git("submodule", "--quiet", "add", str(library.root), "libs/one")
     box.commit()
     return box.root / "libs" / "one"
+
+
+def wait_a_tick(box: GitBox) -> None:
+    """Until the clock that stamps files has moved on."""
+    probe = box.folder / "probe"
+    probe.touch()
+    before = probe.stat().st_mtime_ns
+    while probe.stat().st_mtime_ns == before:
+        time.sleep(0.001)
+        probe.touch()
 
 
 def fingerprint(folder: Path) -> dict[bytes, tuple[object, ...]]:

@@ -27,8 +27,9 @@ class Tree:
         found = (STAMP(os.lstat(os.path.join(self.root, path))) for path in self.paths)
         self.stamps = b"".join(array("q", stamp).tobytes() for stamp in found)
 
-    def changed(self) -> list[int] | None:
-        return find_changed(self.root, b"\0".join(self.paths), memoryview(self.stamps))
+    def changed(self, **options: int) -> list[int] | None:
+        names, stamps = b"\0".join(self.paths), memoryview(self.stamps)
+        return find_changed(self.root, names, stamps, **options)
 
     def path(self, number: int) -> bytes:
         return os.path.join(self.root, self.paths[number])
@@ -80,15 +81,15 @@ def test_what_was_too_new_is_always_found(tmp_path: Path, processes: str):
     assert [2] == tree.changed()
 
 
-def test_many_changes_are_not_told_apart(
-    tmp_path: Path, processes: str, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(looking, "_MOST", 20)
+@pytest.mark.parametrize("most", [0, 1, 20, 59])
+def test_more_changes_than_wanted_are_not_told_apart(tmp_path: Path, processes: str, most: int):
     tree = Tree(tmp_path, 60)
+    before = tree.changed(most=most)
     for number in range(60):
         os.unlink(tree.path(number))
 
-    assert tree.changed() is None
+    assert [] == before
+    assert tree.changed(most=most) is None
 
 
 def test_a_folder_that_is_gone_is_no_unchanged_one(tmp_path: Path, processes: str):
@@ -101,14 +102,14 @@ def test_a_folder_that_is_gone_is_no_unchanged_one(tmp_path: Path, processes: st
 def test_a_process_that_dies_has_seen_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(looking, "_may_fork", lambda: True)
     monkeypatch.setattr(looking, "_ENOUGH_FOR_TWO", 2)
-    parent, part = os.getpid(), looking._part
+    parent, part = os.getpid(), looking._changed
 
     def dies(*words: object) -> list[int]:
         if os.getpid() != parent:
             os._exit(0)
         return part(*words)
 
-    monkeypatch.setattr(looking, "_part", dies)
+    monkeypatch.setattr(looking, "_changed", dies)
 
     assert Tree(tmp_path, 30).changed() is None
     with pytest.raises(ChildProcessError):

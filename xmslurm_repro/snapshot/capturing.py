@@ -61,7 +61,7 @@ _MANY_PLACES = 1000
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
+def without_collection() -> Iterator[None]:
     """
     Let the garbage collector rest: a quarter of the time would go into looking for cycles among
     hundreds of thousands of tuples, which have none.
@@ -75,7 +75,7 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-@_no_collection()
+@without_collection()
 def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     start: Path,
     *,
@@ -109,7 +109,7 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
         )
     rules = Rules(choice) if choice else None
     remembering = Remembering(root=root, cache_dir=cache_dir, asked=asked)
-    capturing = _Capture(root=root, store=store, access=access, rules=rules, progress=progress)
+    capturing = Capture(root=root, store=store, access=access, rules=rules, progress=progress)
     return capturing.run(first, remembering, began_ns)
 
 
@@ -140,7 +140,9 @@ def _plain_folder() -> Part:
 
 
 @dataclass(kw_only=True)
-class _Capture:
+class Capture:
+    """A capture of the work tree *root*, that looks at everything."""
+
     root: bytes
     store: ObjectStore
     access: GitAccess
@@ -211,7 +213,7 @@ class _Capture:
                 return
         remembering.remember(
             snapshot,
-            Seen(folders=scan.folders, rules=rules, files=files),
+            Seen(folders=scan.folders, listings=scan.listings, rules=rules, files=files),
             repositories=[part.repository for part in scan.parts if part.repository],
             witnesses=witnesses,
             places=places,
@@ -230,7 +232,7 @@ class _Capture:
                 self.notes = choose(self.root, scan, self.rules)
             bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}
             files, unread = self._sort(scan, bases, cache)
-            moved = scan.vanished | self._read(unread, files, scan, batch)
+            moved = scan.vanished | self.read(unread, files, scan, batch)
             if scan.unreadable:
                 raise _unreadable(scan.unreadable)
             if not moved:
@@ -267,7 +269,7 @@ class _Capture:
             return True
         return self.store.has(Digest.blake3(known.blake3.hex()))
 
-    def _read(
+    def read(
         self,
         unread: list[tuple[bytes, Stamp, str | None]],
         files: dict[bytes, Known],

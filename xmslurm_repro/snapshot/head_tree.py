@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from xmslurm_repro.errors import FormatError
@@ -60,6 +60,45 @@ def head_tree(repository: Repository, commit: str, index: Index, cache_file: Pat
     if index.tree == bytes.fromhex(tree) and not index.unmerged:
         return _OfIndex(index.entries)
     return _entries(repository, tree, cache_file.with_suffix(".tree"))
+
+
+def some_of_head(
+    repository: Repository,
+    commit: str,
+    index: Index,
+    wanted: Collection[bytes],
+    cache_file: Path,
+) -> HeadTree | None:
+    """
+    What *commit* holds of a few paths; ``None`` where all of it has to be read to tell.
+
+    Args:
+        repository: Where the commit is.
+        commit: Its id in hexadecimal.
+        index: What `read_some` said of the same paths.
+        wanted: From the repository's root.
+        cache_file: Where `head_tree` remembers.
+
+    Raises:
+        FormatError: If the commit cannot be read.
+    """
+    tree = root_tree(repository, commit, cache_file.with_suffix(".head"))
+    if index.tree == bytes.fromhex(tree) and not index.unmerged:
+        return _OfIndex(index.entries)
+    body = load_checked(cache_file.with_suffix(".tree"), _TREE_MAGIC)
+    if body is None or not body.startswith(tree.encode() + b"\0"):
+        return None
+    found: dict[bytes, tuple[int, bytes]] = {}
+    for path in wanted:
+        ending, at = b" %s\0" % path, 0
+        # The end of another path may read the same, up to a blank.
+        while path not in found and (at := body.find(ending, at)) >= 0:
+            record = body[body.rindex(b"\0", 0, at) + 1 : at + len(ending) - 1]
+            mode, digits, whole = _words(record)
+            if whole == path:
+                found[path] = _known(mode, digits)
+            at += 1
+    return found
 
 
 def root_tree(repository: Repository, commit: str, cache_file: Path) -> str:

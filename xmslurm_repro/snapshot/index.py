@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
 
 from xmslurm_repro.errors import FormatError
@@ -126,6 +126,61 @@ def expanded(index: Index, added: Mapping[bytes, tuple[int, bytes]], gone: Set[b
         absent=(index.absent - gone) | added.keys(),
         collapsed={path: tree for path, tree in index.collapsed.items() if path not in gone},
     )
+
+
+def read_some(path: bytes, wanted: Collection[bytes], *, id_bytes: int) -> Index | None:
+    """
+    What the index says of a few paths; ``None`` where it has to be read whole to tell.
+
+    Only `Index.entries`, `Index.unmerged` and `Index.tree` are there, and of all unmerged paths
+    only that there are some. An entry is looked at, not made, unless it is *wanted*: that takes
+    a tenth of the time.
+
+    Args:
+        path: Such as ``.git/index``.
+        wanted: From the repository's root.
+        id_bytes: See `read_index`.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
+    try:
+        return _parse_some(data, wanted, id_bytes)
+    except (struct.error, ValueError, IndexError):
+        return None
+
+
+def _parse_some(data: bytes, wanted: Collection[bytes], id_bytes: int) -> Index | None:
+    magic, version, count = struct.unpack_from(">4sII", data)
+    if magic != b"DIRC" or version not in {2, 3, 4}:
+        return None
+    entries: dict[bytes, IndexEntry] = {}
+    is_unmerged = False
+    fixed, at = 42 + id_bytes, 12
+    if version == 4:
+        for path, entry, _, end in _entries(data, count, version, id_bytes):
+            is_unmerged |= entry.flags & _STAGE > 0
+            if path in wanted:
+                entries[path] = entry
+            at = end
+        count = 0
+    for _ in range(count):
+        begin = at + fixed
+        flags = data[begin - 2] << 8 | data[begin - 1]
+        name = begin + 2 if flags & _EXTENDED else begin
+        length = flags & _NAME_LENGTH
+        end = name + length if length < _NAME_LENGTH else data.index(b"\0", name)
+        if flags & _STAGE:
+            is_unmerged = True
+        if data[name:end] in wanted:
+            entries[data[name:end]] = IndexEntry(data[at:begin])
+        at += (end - at + 8) & ~7
+    tree, link = _extensions(data, at, id_bytes)
+    if link is not None or b"sdir" in data[at:]:
+        return None
+    return Index(entries=entries, tree=tree, unmerged=frozenset({b""} if is_unmerged else ()))
 
 
 def _parse(data: bytes, mtime_ns: int, id_bytes: int, folder: bytes) -> Index:

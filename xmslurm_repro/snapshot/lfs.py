@@ -7,6 +7,7 @@ import re
 import stat
 from collections.abc import Iterator
 
+from xmslurm_repro.snapshot.cache import Stamp
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.scan import Part
 
@@ -41,10 +42,16 @@ def find_pointers(root: bytes, part: Part) -> Iterator[bytes]:
     if not rules:
         return
     for path, found in part.files.items():
-        if found.size_bytes <= _LARGEST_POINTER_BYTES and _is_lfs(rules, path):
-            head = _read(os.path.join(root, path), len(_FIRST_LINES[0]))
-            if head.startswith(_FIRST_LINES):
-                yield path
+        is_small = found.size_bytes <= _LARGEST_POINTER_BYTES
+        if is_small and _is_lfs(rules, path) and reads_as_pointer(root, path, found):
+            yield path
+
+
+def reads_as_pointer(root: bytes, path: bytes, found: Stamp) -> bool:
+    """Whether a file holds what would be a pointer if the repository's attributes said so."""
+    if found.size_bytes > _LARGEST_POINTER_BYTES:
+        return False
+    return _read(os.path.join(root, path), len(_FIRST_LINES[0])).startswith(_FIRST_LINES)
 
 
 def _rules(root: bytes, part: Part) -> Iterator[tuple[bytes, IgnoreRules]]:

@@ -13,10 +13,12 @@ from functools import partial
 from itertools import chain
 from operator import attrgetter
 
+from xmslurm_repro.store.blake3_names import blake3_hex
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     # Known to type checkers by its name; `typing` itself takes 2 ms.
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     Look = Callable[[bytes], os.stat_result]
 
@@ -33,16 +35,33 @@ _PROBE = 256
 """After so many paths it shows whether there is waiting to be done."""
 _WAYS_TO_WAIT = 4
 """Into how many processes each of two divides then. More do not make a disk faster."""
-_MOST = 512
-"""With more changes than this, whoever looks at everything is as quick."""
 _DONE = b"."
+
+
+LISTING_BYTES = 16
+"""How much `listing_of` says."""
+
+
+def listing_of(entries: Iterable[os.DirEntry[bytes]]) -> bytes:
+    """What is the same for two listings of a folder with the same names of the same kinds."""
+    return bytes.fromhex(blake3_hex(b"\0".join(sorted(map(_named, entries))))[: 2 * LISTING_BYTES])
+
+
+def _named(entry: os.DirEntry[bytes]) -> bytes:
+    if entry.is_file(follow_symlinks=False):
+        return entry.name
+    if entry.is_dir(follow_symlinks=False):
+        return entry.name + b"/"
+    return entry.name + (b"/@" if entry.is_symlink() else b"/?")
 
 
 class _ManyError(Exception):
     """There are more changes than are worth telling apart."""
 
 
-def find_changed(root: bytes, names: bytes, stamps: memoryview) -> list[int] | None:
+def find_changed(
+    root: bytes, names: bytes, stamps: memoryview, *, most: int = 512
+) -> list[int] | None:
     """
     The numbers of the paths that do not have the stamp that they had.
 
@@ -50,9 +69,10 @@ def find_changed(root: bytes, names: bytes, stamps: memoryview) -> list[int] | N
         root: The folder that they are below.
         names: The paths, with NULs in between.
         stamps: One for each, of `STAMP_BYTES`.
+        most: With more changes than this, whoever looks at everything is as quick.
 
     Returns:
-        In order; ``None`` where there are many, or where that cannot be told.
+        In order; ``None`` where there are more, or where that cannot be told.
     """
     try:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
@@ -61,34 +81,51 @@ def find_changed(root: bytes, names: bytes, stamps: memoryview) -> list[int] | N
     look = partial(os.stat, dir_fd=folder, follow_symlinks=False)
     try:
         may_fork = _may_fork()
+        part = _Part(folder, names, stamps, most, may_fork)
         if len(stamps) < _ENOUGH_FOR_TWO * STAMP_BYTES or not may_fork:
-            return _part(folder, look, names, stamps, may_fork)
-        return _spread(folder, look, names, stamps, 2, may_fork)
+            return _changed(part, look)
+        return _spread(part, look, 2)
     except _ManyError:
         return None
     finally:
         os.close(folder)
 
 
-def _part(folder: int, look: Look, names: bytes, stamps: memoryview, may_spread: bool) -> list[int]:
-    paths = names.split(b"\0")
-    if not may_spread or len(paths) <= 2 * _PROBE:
-        return _compare(look, paths, stamps)
+class _Part:
+    """A part of the paths, for one process to look at."""
+
+    __slots__ = ("folder", "may_spread", "most", "names", "stamps")
+
+    def __init__(
+        self, folder: int, names: bytes, stamps: memoryview, most: int, may_spread: bool
+    ) -> None:
+        self.folder = folder
+        self.names = names
+        self.stamps = stamps
+        self.most = most
+        self.may_spread = may_spread
+
+
+def _changed(part: _Part, look: Look) -> list[int]:
+    paths, stamps = part.names.split(b"\0"), part.stamps
+    if not part.may_spread or len(paths) <= 2 * _PROBE:
+        return _compare(look, paths, stamps, part.most)
     before = _waits()
-    changed = _compare(look, paths[:_PROBE], stamps)
+    changed = _compare(look, paths[:_PROBE], stamps, part.most)
+    rest = stamps[_PROBE * STAMP_BYTES :]
     if _waits() - before < _PROBE // 16:
-        return changed + _later(_compare(look, paths[_PROBE:], stamps[_PROBE * STAMP_BYTES :]))
-    rest = b"\0".join(paths[_PROBE:])
-    del paths
-    more = _spread(folder, look, rest, stamps[_PROBE * STAMP_BYTES :], _WAYS_TO_WAIT, False)
-    return changed + _later(more)
+        more = _compare(look, paths[_PROBE:], rest, part.most)
+    else:
+        names = b"\0".join(paths[_PROBE:])
+        del paths
+        more = _spread(_Part(part.folder, names, rest, part.most, False), look, _WAYS_TO_WAIT)
+    changed += [_PROBE + number for number in more]
+    if len(changed) > part.most:
+        raise _ManyError
+    return changed
 
 
-def _later(numbers: Sequence[int]) -> list[int]:
-    return [number + _PROBE for number in numbers]
-
-
-def _compare(look: Look, paths: Sequence[bytes], stamps: memoryview) -> list[int]:
+def _compare(look: Look, paths: Sequence[bytes], stamps: memoryview, most: int) -> list[int]:
     changed: list[int] = []
     for begin in range(0, len(paths), _AT_ONCE):
         some = paths[begin : begin + _AT_ONCE]
@@ -101,8 +138,10 @@ def _compare(look: Look, paths: Sequence[bytes], stamps: memoryview) -> list[int
                 continue
         except (OSError, OverflowError):
             pass
+        if not most:
+            raise _ManyError
         changed += [begin + number for number in _differing(look, some, known)]
-        if len(changed) > _MOST:
+        if len(changed) > most:
             raise _ManyError
     return changed
 
@@ -120,16 +159,14 @@ def _differing(look: Look, paths: Sequence[bytes], stamps: bytes) -> list[int]:
     return changed
 
 
-def _spread(
-    folder: int, look: Look, names: bytes, stamps: memoryview, ways: int, may_spread: bool
-) -> list[int]:
+def _spread(whole: _Part, look: Look, ways: int) -> list[int]:
     """Let forked processes look at all but the first of *ways* parts."""
-    parts = _parts(names, stamps, ways)
-    first, children = parts[0], []
+    parts = _parts(whole, ways)
+    children: list[tuple[int, int, int]] = []
     try:
-        for begin, some, theirs in parts[1:]:
-            children.append((begin, *_child(folder, some, theirs, may_spread)))
-        changed = _part(folder, look, first[1], first[2], may_spread)
+        for begin, part in parts[1:]:
+            children.append((begin, *_child(part)))
+        changed = _changed(parts[0][1], look)
         for begin, descriptor, _ in children:
             changed += [begin + number for number in _told(descriptor)]
     finally:
@@ -140,20 +177,22 @@ def _spread(
             except ChildProcessError:
                 # Somebody in this process waits for every child. What it found we were told.
                 continue
-    if len(changed) > _MOST:
+    if len(changed) > whole.most:
         raise _ManyError
     return changed
 
 
-def _parts(names: bytes, stamps: memoryview, ways: int) -> list[tuple[int, bytes, memoryview]]:
-    parts: list[tuple[int, bytes, memoryview]] = []
+def _parts(whole: _Part, ways: int) -> list[tuple[int, _Part]]:
+    """The parts, each with the number of its first path."""
+    names, parts = whole.names, []
     at = number = 0
     for left in range(ways, 0, -1):
         cut = names.find(b"\0", at + (len(names) - at) // left) if left > 1 else len(names)
         cut = len(names) if cut < 0 else cut
         count = names.count(b"\0", at, cut) + 1
-        some = stamps[number * STAMP_BYTES : (number + count) * STAMP_BYTES]
-        parts.append((number, names[at:cut], some))
+        stamps = whole.stamps[number * STAMP_BYTES : (number + count) * STAMP_BYTES]
+        part = _Part(whole.folder, names[at:cut], stamps, whole.most, whole.may_spread)
+        parts.append((number, part))
         number += count
         at = cut + 1
         if cut == len(names):
@@ -161,8 +200,8 @@ def _parts(names: bytes, stamps: memoryview, ways: int) -> list[tuple[int, bytes
     return parts
 
 
-def _child(folder: int, names: bytes, stamps: memoryview, may_spread: bool) -> tuple[int, int]:
-    """Begin a process that looks at *names*; where it tells what it found, and its id."""
+def _child(part: _Part) -> tuple[int, int]:
+    """Begin a process that looks at *part*; where it tells what it found, and its id."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -171,8 +210,8 @@ def _child(folder: int, names: bytes, stamps: memoryview, may_spread: bool) -> t
     status = 1
     try:
         # Nobody else is in this process, so that it may go there: paths are found sooner.
-        os.fchdir(folder)
-        found = _part(folder, os.lstat, names, stamps, may_spread)
+        os.fchdir(part.folder)
+        found = _changed(part, os.lstat)
         os.write(writing, array("I", found).tobytes() + _DONE)
         status = 0
     finally:

@@ -17,7 +17,7 @@ import struct
 
 from xmslurm_repro import __version__
 from xmslurm_repro.snapshot.git_folders import folders_at, simple_root
-from xmslurm_repro.snapshot.looking import find_changed
+from xmslurm_repro.snapshot.looking import LISTING_BYTES, find_changed
 from xmslurm_repro.snapshot.witnesses import Witnesses, is_as_witnessed, load_checked, memory_name
 from xmslurm_repro.store.boots import are_there
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Asked = tuple[Any, ...]
     """All that a capture depends on beside the work tree."""
 
-MAGIC = b"xmslurm-recall/2\n"
+MAGIC = b"xmslurm-recall/3\n"
 LENGTHS = struct.Struct("<QQ")
 KIND = "recall"
 """What the names of files end in that hold such a memory."""
@@ -80,6 +80,7 @@ class Memory:
         folder_count: The first so many of `names` are folders.
         rule_count: And the next so many are rules that were not captured.
         names: Every path that was looked at, with NULs in between.
+        listings: Of each folder what tells the names in it; see `snapshot.looking`.
         stamps: Their stamps; see `snapshot.looking`.
     """
 
@@ -88,6 +89,7 @@ class Memory:
         "asked",
         "file_count",
         "folder_count",
+        "listings",
         "names",
         "origin",
         "places",
@@ -132,6 +134,8 @@ class Memory:
             self.rule_count,
         ) = marshal.loads(body[LENGTHS.size : begin])  # noqa: S302 (a digest says it is ours)
         self.names = body[begin:end]
+        begin, end = end, end + self.folder_count * LISTING_BYTES
+        self.listings = body[begin:end]
         self.stamps = memoryview(body)[end:]
 
     def is_of(self, asked: Asked) -> bool:
@@ -176,15 +180,32 @@ def recall(root: bytes | None, *, cache_dir: str | os.PathLike[str], asked: Aske
         return None
 
 
-def unchanged(
+class Looked:
+    """
+    What a look at a work tree found, for `snapshot.capture` to go on from.
+
+    Attributes:
+        root: The work tree.
+        memory: Of the last capture that the same was asked of; git's own files are as they were.
+        changed: Which paths in memory have other stamps; ``None`` for many.
+    """
+
+    __slots__ = ("changed", "memory", "root")
+
+    def __init__(self, root: bytes, memory: Memory, changed: list[int] | None) -> None:
+        """Hold what was found."""
+        self.root, self.memory, self.changed = root, memory, changed
+
+
+def look(
     start: str | os.PathLike[str],
     *,
     objects: str | os.PathLike[str],
     cache_dir: str | os.PathLike[str],
     asked: Asked,
-) -> Memory | None:
+) -> Looked | None:
     """
-    What `snapshot.capture` would find, if nothing has changed since it was called last.
+    What changed since `snapshot.capture` was called last; ``None`` where it did not remember.
 
     Args:
         start: A folder in the work tree.
@@ -196,4 +217,20 @@ def unchanged(
     memory = recall(root, cache_dir=cache_dir, asked=asked)
     if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
         return None
-    return memory if find_changed(root, memory.names, memory.stamps) == [] else None
+    return Looked(root, memory, find_changed(root, memory.names, memory.stamps))
+
+
+def unchanged(
+    start: str | os.PathLike[str],
+    *,
+    objects: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str],
+    asked: Asked,
+) -> Memory | None:
+    """What `snapshot.capture` would find, if nothing has changed since; see `look`."""
+    root = work_tree_of(start)
+    memory = recall(root, cache_dir=cache_dir, asked=asked)
+    if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
+        return None
+    is_same = find_changed(root, memory.names, memory.stamps, most=0) == []
+    return memory if is_same else None

@@ -45,7 +45,7 @@ def write_nodes(files: Mapping[bytes, Known], batch: ObjectBatch) -> Root:
     for path, known in files.items():
         folder, _, name = path.rpartition(b"/")
         record = b"%s %s %d %s\0" % (
-            _mode(known.mode),
+            mode_of(known.mode),
             known.blake3.hex().encode(),
             known.size_bytes,
             name,
@@ -112,7 +112,8 @@ def _node(members: dict[bytes, tuple[bytes, int]], batch: ObjectBatch) -> tuple[
     return batch.put(data), sum(size for _, size in members.values())
 
 
-def _mode(mode: int) -> bytes:
+def mode_of(mode: int) -> bytes:
+    """The mode in a node of a file or link, by its own."""
     if stat.S_ISLNK(mode):
         return b"120000"
     return b"100755" if mode & 0o111 else b"100644"

@@ -96,7 +96,7 @@ def describe(
             if not part.is_tracked:
                 changed[path] = "untracked"
         if part.repository is not None:
-            changed.update(_changes(part, base, files))
+            changed.update(changes_of(part, base, files))
             for path in _missing(part, base.head, scan):
                 changed[path] = "deleted"
             for path in _left_out(part):
@@ -124,7 +124,8 @@ def with_alike(origin: Origin, alike: Mapping[bytes, bytes]) -> Origin:
     return replace(origin, notable=tuple(sorted(notes.items())))
 
 
-def _changes(part: Part, basis: Basis, files: Mapping[bytes, Known]) -> dict[bytes, str]:
+def changes_of(part: Part, basis: Basis, files: Mapping[bytes, Known]) -> dict[bytes, str]:
+    """In what the files of *part* differ from HEAD, by path; *files* is what was read of them."""
     changed: dict[bytes, str] = {}
     cut, tracked = len(part.prefix), part.index.entries
     trusts_exec_bit = part.settings.file_mode

@@ -19,6 +19,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.snapshot.cache import Known, Stamp, cache_file, save_checked
+from xmslurm_repro.snapshot.looking import LISTING_BYTES, NEVER, STAMP_BYTES
 from xmslurm_repro.snapshot.memory import KIND, LENGTHS, MAGIC, Memory
 from xmslurm_repro.snapshot.repository import Repository
 from xmslurm_repro.snapshot.witnesses import Witnesses, is_settled, settled_before
@@ -38,11 +39,13 @@ class Seen:
 
     Attributes:
         folders: Those that were listed, with stamps from before.
+        listings: What tells the names in each of them, where that is known.
         rules: Ignore files that were read and not captured.
         files: What was captured.
     """
 
     folders: Mapping[bytes, Stamp]
+    listings: Mapping[bytes, bytes]
     rules: Mapping[bytes, Stamp]
     files: Mapping[bytes, Known]
 
@@ -109,28 +112,76 @@ class Remembering:
             one[:5] if one[0] < limit and one[1] < limit else _NEVER for one in found
         )
         try:
-            origin = canonical_json(snapshot.origin.to_json())
             packed = array("q", stamps)
-        except (ValueError, OverflowError):
-            # A path of git's that is not UTF-8, or an inode beyond 2**63: look at all each time.
+        except OverflowError:
+            # An inode beyond 2**63: look at all each time.
             return
-        header = marshal.dumps(
+        unknown = bytes(LISTING_BYTES)
+        self._save(
+            snapshot,
             (
-                self.asked,
                 [(found.root, found.git_dir, found.common_dir) for found in repositories],
                 witnesses,
                 sorted(places),
-                str(snapshot.root),
-                snapshot.file_count,
-                snapshot.size_bytes,
-                origin,
-                len(seen.folders),
-                len(seen.rules),
             ),
-            _STABLE_FORM,
+            (len(seen.folders), len(seen.rules)),
+            (
+                b"\0".join(chain(*all_seen)),
+                b"".join(seen.listings.get(folder, unknown) for folder in seen.folders),
+                packed.tobytes(),
+            ),
         )
-        names = b"\0".join(chain(*all_seen))
-        body = bytearray(LENGTHS.pack(len(header), len(names)) + header)
-        body += names
-        body += memoryview(packed).cast("B")
+
+    def remember_amended(
+        self,
+        memory: Memory,
+        snapshot: Snapshot,
+        *,
+        stamps: Mapping[int, Stamp],
+        places: Iterable[str],
+        before_ns: int,
+    ) -> None:
+        """
+        Remember *snapshot*, which differs from what *memory* holds by a few files only.
+
+        Args:
+            memory: Of the capture before; all of git's own files are as they were.
+            snapshot: What was captured.
+            stamps: By number, those that are others now.
+            places: Where the store keeps every object of the snapshot.
+            before_ns: What the file system's clock said when the capture began.
+        """
+        limit = settled_before(before_ns)
+        packed = bytearray(memory.stamps)
+        for number, found in stamps.items():
+            is_old = found.mtime_ns < limit and found.ctime_ns < limit
+            try:
+                one = array("q", found if is_old else _NEVER).tobytes()
+            except OverflowError:
+                one = NEVER
+            packed[number * STAMP_BYTES : (number + 1) * STAMP_BYTES] = one
+        self._save(
+            snapshot,
+            (memory.repositories, memory.witnesses, sorted(places)),
+            (memory.folder_count, memory.rule_count),
+            (memory.names, memory.listings, packed),
+        )
+
+    def _save(
+        self,
+        snapshot: Snapshot,
+        outside: tuple[Any, ...],
+        counts: tuple[int, int],
+        sections: tuple[bytes, bytes, bytes | bytearray],
+    ) -> None:
+        try:
+            origin = canonical_json(snapshot.origin.to_json())
+        except ValueError:
+            # A path of git's that is not UTF-8: look at all each time.
+            return
+        captured = (str(snapshot.root), snapshot.file_count, snapshot.size_bytes, origin)
+        header = marshal.dumps((self.asked, *outside, *captured, *counts), _STABLE_FORM)
+        body = bytearray(LENGTHS.pack(len(header), len(sections[0])) + header)
+        for section in sections:
+            body += section
         save_checked(cache_file(self.cache_dir, self.root, KIND), MAGIC, body)

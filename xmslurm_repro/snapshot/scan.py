@@ -16,6 +16,7 @@ from xmslurm_repro.snapshot.cache import Stamp, cache_file, stamp
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
 from xmslurm_repro.snapshot.index import GITLINK, Index, IndexEntry, read_index
+from xmslurm_repro.snapshot.looking import listing_of
 from xmslurm_repro.snapshot.repository import (
     Head,
     Repository,
@@ -25,7 +26,7 @@ from xmslurm_repro.snapshot.repository import (
 )
 from xmslurm_repro.snapshot.witnesses import Witnesses, index_witness, witness
 
-_ID_BYTES = {"sha1": 20, "sha256": 32}
+ID_BYTES = {"sha1": 20, "sha256": 32}
 
 Chain = tuple[tuple[int, IgnoreRules], ...]
 """Rules that apply in a folder, nearest first, each with the length of its folder's path."""
@@ -66,6 +67,7 @@ class Scan:
         unreadable: Paths that cannot be captured, with the reason.
         vanished: Folders and files that went away meanwhile.
         folders: Folders that were listed, with their stamps from before.
+        listings: What tells the names and kinds in each of them; see `looking.listing_of`.
         rules: Ignore files in the work tree that were read.
         is_plain: Whether the stamps of all these decide what is found.
     """
@@ -75,6 +77,7 @@ class Scan:
     unreadable: dict[bytes, str] = field(default_factory=dict)
     vanished: set[bytes] = field(default_factory=set)
     folders: dict[bytes, Stamp] = field(default_factory=dict)
+    listings: dict[bytes, bytes] = field(default_factory=dict)
     rules: set[bytes] = field(default_factory=set)
     is_plain: bool = True
 
@@ -107,7 +110,7 @@ class GitAccess:
             if outer:
                 place = os.path.join(os.fsdecode(repository.root), outer)
                 before[place] = witness(place)
-        index = read_index(index_path, id_bytes=_ID_BYTES.get(settings.hash_name, 20))
+        index = read_index(index_path, id_bytes=ID_BYTES.get(settings.hash_name, 20))
         if index.collapsed:
             from xmslurm_repro.snapshot.sparse import expand  # noqa: PLC0415 (rare)
 
@@ -166,9 +169,11 @@ class _PartScan:
             prefix, is_ignored, chain = self._folders.pop()
             place = os.path.join(self._root, prefix)
             try:
-                self._scan.folders[prefix.rstrip(b"/") or b"."] = stamp(os.lstat(place))
+                folder = prefix.rstrip(b"/") or b"."
+                self._scan.folders[folder] = stamp(os.lstat(place))
                 with os.scandir(place) as found:
                     entries = list(found)
+                self._scan.listings[folder] = listing_of(entries)
             except (FileNotFoundError, NotADirectoryError):
                 self._scan.vanished.add(prefix)
             except OSError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from xmslurm_repro.errors import FormatError, ReproError
 from xmslurm_repro.snapshot.looking import find_changed
-from xmslurm_repro.snapshot.memory import asked_for, recall, work_tree_of
+from xmslurm_repro.snapshot.memory import Looked, asked_for, recall, work_tree_of
 from xmslurm_repro.snapshot.recall import snapshot_of
 
 if TYPE_CHECKING:
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from xmslurm_repro.model.snapshot import Snapshot
     from xmslurm_repro.ports.progress import Progress
     from xmslurm_repro.ports.store import ObjectStore
+    from xmslurm_repro.snapshot.memory import Asked
 
 
-def capture(
+def capture(  # noqa: PLR0913 (all that a capture depends on)
     start: Path,
     *,
     store: ObjectStore,
@@ -32,6 +33,7 @@ def capture(
     choice: Choice | None = None,
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
+    looked: Looked | None = None,
 ) -> Snapshot:
     """
     Capture the whole work tree that holds the folder *start*.
@@ -55,6 +57,9 @@ def capture(
         environment: Where git's own configuration is found (HOME, XDG_CONFIG_HOME,
             GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM); by default this process's.
 
+        looked: What a look at the work tree found a moment ago, with the same asked for and the
+            same store; by default it is looked at now.
+
     Raises:
         UsageError: If *start* is no folder.
         NoRepositoryError: If *start* is in no repository, and that is not allowed.
@@ -74,16 +79,18 @@ def capture(
         allow_no_repository=allow_no_repository,
         choice=choice.to_json() if choice else None,
     )
-    root = work_tree_of(start) or _unusual_root(start)
-    memory = recall(root, cache_dir=cache_dir, asked=asked)
-    if (
-        memory is not None
-        and root is not None
-        and store.has_places(memory.places)
-        and find_changed(root, memory.names, memory.stamps) == []
-    ):
+    if looked is None or not store.has_places(looked.memory.places):
+        looked = _look(start, store, cache_dir, asked)
+    if looked is not None and looked.changed == []:
         with suppress(FormatError):
-            return snapshot_of(memory)
+            return snapshot_of(looked.memory)
+    if looked is not None and looked.changed:
+        from xmslurm_repro.snapshot.amending import amend  # noqa: PLC0415 (costs 30 ms)
+
+        access = environment, cache_dir
+        amended = amend(looked, store=store, access=access, choice=choice, progress=progress)
+        if amended is not None:
+            return amended
     from xmslurm_repro.snapshot.capturing import capture_anew  # noqa: PLC0415 (costs 30 ms)
 
     return capture_anew(
@@ -97,6 +104,14 @@ def capture(
         progress=progress,
         asked=asked,
     )
+
+
+def _look(start: Path, store: ObjectStore, cache_dir: Path, asked: Asked) -> Looked | None:
+    root = work_tree_of(start) or _unusual_root(start)
+    memory = recall(root, cache_dir=cache_dir, asked=asked)
+    if root is None or memory is None or not store.has_places(memory.places):
+        return None
+    return Looked(root, memory, find_changed(root, memory.names, memory.stamps))
 
 
 def _unusual_root(start: Path) -> bytes | None:
