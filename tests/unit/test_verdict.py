@@ -53,6 +53,15 @@ def test_the_node_is_no_hardware():
     assert verdict.facts == ()
 
 
+def test_the_node_of_a_replica_is_no_hardware_and_its_processor_is():
+    replica = (("replica_1_cpu_model", "Epyc"), ("replica_1_node", "n1"))
+    moved = (("replica_1_cpu_model", "Xeon"), ("replica_1_node", "n2"))
+
+    verdict = judge(outcome(facts=(*FACTS, *replica)), outcome(facts=(*FACTS, *moved)))
+
+    assert ["replica_1_cpu_model"] == [fact.name for fact in verdict.facts]
+
+
 def test_another_card_of_the_same_model_is_the_same_hardware_and_another_model_is_not():
     card = ("gpu_0", "NVIDIA A100-SXM4-40GB, GPU-1, 92.00, 40960 MiB")
     twin = ("gpu_0", "NVIDIA A100-SXM4-40GB, GPU-2, 92.00, 40960 MiB")

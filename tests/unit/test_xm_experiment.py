@@ -542,19 +542,6 @@ def test_the_connection_is_open_once_and_closed_with_the_block(world):
     assert (1, 0) == (world.opened, world.open_now)
 
 
-def test_groups_and_auxiliary_units_are_refused_clearly(world):
-    group = xm.JobGroup(a=world.job(), b=world.job())
-    with pytest.raises(NotSupportedError, match="group of 2 jobs"), world.create() as experiment:
-        experiment.add(group)
-    with (
-        pytest.raises(NotSupportedError, match="auxiliary units"),
-        world.create() as experiment,
-    ):
-        experiment.add(world.job(), role=xm.AuxiliaryUnitRole(termination_delay_secs=1))
-
-    assert [] == world.commands
-
-
 def test_replicas_reach_each_other_unless_the_network_is_said(world):
     requirements = xm_slurm.JobRequirements(cpu=1, replicas=2)
     with world.create() as experiment:

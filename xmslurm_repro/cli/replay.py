@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -101,6 +102,11 @@ async def _finish(tools: Tools, replayed: Replayed, *, as_json: bool) -> int:
 
     verdicts, unjudged = await finish_replay(tools, replayed)
     numbers = {receipt.run_id: receipt.unit_number for receipt in replayed.receipts}
+    # Named like what they repeat.
+    names = {
+        receipt.run_id: replace(receipt, experiment_id=replayed.original_id).name
+        for receipt in replayed.receipts
+    }
     if as_json:
         document = _started_json(replayed)
         document["verdicts"] = [
@@ -113,10 +119,9 @@ async def _finish(tools: Tools, replayed: Replayed, *, as_json: bool) -> int:
         print_json(document)
     else:
         for verdict in verdicts:
-            print_verdict(verdict, f"{replayed.original_id}/{numbers[verdict.replay]}")
+            print_verdict(verdict, names[verdict.replay])
         for item in unjudged:
-            number = numbers[item.replay]
-            click.echo(f"{replayed.original_id}/{number}: nothing to compare: {item.reason}")
+            click.echo(f"{names[item.replay]}: nothing to compare: {item.reason}")
     if any(not verdict.is_equal for verdict in verdicts):
         return 1
     return EXIT_UNJUDGED if unjudged or not verdicts else 0

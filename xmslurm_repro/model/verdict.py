@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,7 +21,9 @@ HARDWARE_FACTS = (
 numbers first: another GPU reorders sums, a driver brings other kernels, other CPU flags let a BLAS
 pick other code."""
 
-_EVERY_RUN = frozenset({"attempt", "boot_id", "format", "hostname", "job_id", "node", "started_at"})
+_EVERY_RUN = frozenset(
+    {"attempt", "boot_id", "continues", "format", "hostname", "job_id", "node", "started_at"}
+)
 """Facts that differ from run to run and explain nothing."""
 
 
@@ -210,8 +213,13 @@ def compare_facts(original: Outcome, replay: Outcome) -> tuple[FactDifference, .
     return tuple(
         FactDifference(name=name, original=left.get(name), replay=right.get(name))
         for name in names
-        if left.get(name) != right.get(name) and name not in _EVERY_RUN
+        if left.get(name) != right.get(name) and not _differs_always(name)
     )
+
+
+def _differs_always(name: str) -> bool:
+    # ``replica_3_node`` is to a replica what ``node`` is to its job.
+    return re.sub(r"^replica_[0-9]+_", "", name) in _EVERY_RUN
 
 
 def _facts(outcome: Outcome) -> dict[str, str]:

@@ -132,10 +132,11 @@ def _local_packages(prepared: Prepared) -> dict[str, str]:
 
 
 def add_units(
-    tools: Tools, experiment_id: int, prepared: Prepared, units: Sequence[WorkUnit]
+    tools: Tools, experiment_id: int, prepared: Prepared, units: Sequence[WorkUnit], *more: Prepared
 ) -> list[PlannedRun]:
     """
-    Keep work units and let the experiment's manifest hold them, with their image and code.
+    Keep work units and let the experiment's manifest hold them, with their images and code: those
+    of *prepared*, and *more*.
 
     Returns:
         A planned run for each unit; numbers go on from the experiment's last unit.
@@ -145,9 +146,12 @@ def add_units(
     row = tools.record.experiment(experiment_id)
     before = read_manifest(tools.store, row) if row.manifest else _empty_manifest(row.title)
     manifest = _extended(before, prepared, digests)
+    for other in more:
+        manifest = _extended(manifest, other, ())
     tools.record.set_manifest(experiment_id, keep_manifest(tools.store, manifest))
     # From now on the record says that all this is needed.
-    tools.guard.release(prepared.plan.recipe)
+    for each in (prepared, *more):
+        tools.guard.release(each.plan.recipe)
     return [
         PlannedRun(unit_number=number, unit=digest)
         for number, digest in enumerate(digests, start=len(before.units) + 1)

@@ -29,7 +29,8 @@ class Fetched:
 async def fetch(tools: Tools, selection: Selection, folder: Path) -> list[Fetched]:
     """
     Copy the outputs of what is selected into *folder*, a folder for each unit where there are
-    several. A file that is there already with other bytes is never overwritten.
+    several, or for each job of a group. A file that is there already with other bytes is never
+    overwritten.
 
     Raises:
         NotFoundError: If no selected run has ended.
@@ -37,15 +38,16 @@ async def fetch(tools: Tools, selection: Selection, folder: Path) -> list[Fetche
     """
     runs = await refresh(tools, runs_of(tools.record, selection))
     ended = {
-        run.receipt.unit_number: (run, outcome)
+        (run.receipt.unit_number, run.receipt.member or ""): (run, outcome)
         for run in runs
         if (outcome := last_outcome(tools, run.receipt.run_id)) is not None
     }
     if not ended:
         raise NotFoundError(f"no run of experiment {selection.name} has ended yet")
     fetched: list[Fetched] = []
-    for number, (run, outcome) in sorted(ended.items()):
-        target = folder if len(ended) == 1 else folder / str(number)
+    for (number, member), (run, outcome) in sorted(ended.items()):
+        name = f"{number}-{member}" if member else str(number)
+        target = folder if len(ended) == 1 else folder / name
         fetched += await _fetch_run(tools, run, outcome, target)
     return fetched
 

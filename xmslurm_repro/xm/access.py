@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -115,6 +115,14 @@ class Access:
         async def look(tools: Tools) -> RunRow:
             (row,) = await refresh(tools, [row_of(tools, receipt)])
             return row
+
+        return await self.run(look)
+
+    async def look_at_all(self, receipts: Sequence[Receipt]) -> list[RunRow]:
+        """Where runs stand now, by one question."""
+
+        async def look(tools: Tools) -> list[RunRow]:
+            return await refresh(tools, [row_of(tools, receipt) for receipt in receipts])
 
         return await self.run(look)
 

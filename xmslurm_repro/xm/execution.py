@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import Receipt
-from xmslurm_repro.xm.status import SlurmJobState
+from xmslurm_repro.ports.record import RunRow
+from xmslurm_repro.xm.status import SlurmJobState, SlurmWorkUnitStatus
 
 if TYPE_CHECKING:
     from xmslurm_repro.xm.access import Access
@@ -61,12 +63,14 @@ class SlurmHandle:
         job_id: As ``123`` or ``123_4``.
         job_name: Its name in the work unit.
         access: The tools of its experiment.
+        others: Of a group, the receipts of its further jobs.
     """
 
     receipt: Receipt
     job_id: str
     job_name: str
     access: Access = field(repr=False, compare=False)
+    others: tuple[Receipt, ...] = ()
 
     @property
     def experiment_id(self) -> int:
@@ -88,21 +92,28 @@ class SlurmHandle:
 
     async def get_state(self) -> SlurmJobState:
         """Where it stands now."""
-        row = await self.access.look_at(self.receipt)
-        return SlurmJobState.from_run_state(row.state)
+        return _gravest(await self.access.look_at_all((self.receipt, *self.others)))
 
     async def wait(self) -> SlurmJobState:
         """Wait for its end, and say how it ended."""
-        row = await self.access.wait_for(self.receipt)
-        return SlurmJobState.from_run_state(row.state)
+        waits = [self.access.wait_for(each) for each in (self.receipt, *self.others)]
+        return _gravest(await asyncio.gather(*waits))
 
     async def stop(self) -> None:
         """Cancel it."""
-        await self.access.cancel(self.receipt)
+        for each in (self.receipt, *self.others):
+            await self.access.cancel(each)
 
     def logs(self, *, follow: bool = False) -> AsyncIterator[bytes]:
         """What it printed; with *follow* until it has ended."""
         return self.access.logs(self.receipt, follow=follow)
+
+
+def _gravest(rows: Sequence[RunRow]) -> SlurmJobState:
+    states = [SlurmJobState.from_run_state(row.state) for row in rows]
+    found = SlurmWorkUnitStatus.aggregate(states).state
+    assert isinstance(found, SlurmJobState)  # noqa: S101 (there is a row)
+    return found
 
 
 class SlurmExecutionClient:

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 from xmanager import xm
 from xmanager.xm import async_packager, core
 
-from xmslurm_repro.errors import NotSupportedError
 from xmslurm_repro.model.run import Receipt
 from xmslurm_repro.xm.access import Access
 from xmslurm_repro.xm.arrays import (
@@ -128,7 +127,8 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
             job: An `xm.Job`, or an async function that gets the work unit and adds a job to it.
             args: What is added to the job's arguments and variables; keyword arguments of the
                 function. A sequence of them makes an array: one submission, a work unit for each.
-            role: `xm.WorkUnitRole`.
+            role: What the unit is for. An auxiliary unit is a unit like others; nobody ends it when
+                the others have ended.
             dependency: What the job waits for; for an array also a sequence, one for each unit.
             identity: A name within the experiment. A unit of that name that was submitted
                 already, by whatever process, is returned as it is. Units of an array are called
@@ -139,14 +139,12 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
 
         Raises:
             ArgumentError: If the experiment is not entered, or *args* make no sense.
-            NotSupportedError: For auxiliary units and groups of jobs.
+            NotSupportedError: For what is no program.
         """
         self.access.demand()
+        if isinstance(job, xm.AuxiliaryUnitJob):
+            role = job.role
         role = role if role is not None else xm.WorkUnitRole()
-        if isinstance(job, xm.AuxiliaryUnitJob) or not isinstance(role, xm.WorkUnitRole):
-            raise NotSupportedError(
-                "auxiliary units cannot be launched yet", hint="Add it as a work unit."
-            )
         self._added_roles[type(role)] += 1
         body: Coroutine[Any, Any, Any]
         if isinstance(args, Sequence):
@@ -235,6 +233,15 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
         """
         await self._submitter.submit(pairs)
 
+    async def submit_group(self, unit: SlurmWorkUnit, jobs: Mapping[str, xm.Job]) -> None:
+        """
+        Submit a unit whose jobs start together, unless it has a run already.
+
+        Raises:
+            ReproError: As `services.submit.submit`.
+        """
+        await self._submitter.submit_group(unit, jobs)
+
     def cancel(self, receipt: Receipt) -> None:
         """Ask for a run's end; returns before it has ended."""
         if self.access.tools is not None:
@@ -243,9 +250,12 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
             run_apart(lambda: self.access.cancel(receipt))
 
     def restore(
-        self, receipts: Mapping[int, Receipt | None], identities: Mapping[int, str]
+        self, receipts: Mapping[int, Sequence[Receipt]], identities: Mapping[int, str]
     ) -> None:
-        """Take up the units that earlier processes began: their newest live run by number."""
+        """
+        Take up the units that earlier processes began: by number the receipt of their newest live
+        run, or those of their group.
+        """
         for number in sorted({*receipts, *identities}):
             unit = SlurmWorkUnit(
                 self,
@@ -256,9 +266,9 @@ class SlurmExperiment(xm.Experiment):  # type: ignore[misc]
                 identity=identities.get(number, ""),
             )
             unit.was_begun = True
-            receipt = receipts.get(number)
-            if receipt is not None:
-                unit.submitted(receipt, None)
+            newest = receipts.get(number)
+            if newest:
+                unit.submitted(newest[0], None, newest[1:])
             self._units[number] = unit
             self._next_number = number + 1
 

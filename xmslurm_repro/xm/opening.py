@@ -17,7 +17,7 @@ from xmslurm_repro.xm.inside import (
     work_unit_of,
 )
 from xmslurm_repro.xm.session import Session, environment_session, process_environment
-from xmslurm_repro.xm.submission import IDENTITY
+from xmslurm_repro.xm.submission import IDENTITY, newest_of
 from xmslurm_repro.xm.units import SlurmWorkUnit
 
 
@@ -67,22 +67,26 @@ def get_current_work_unit() -> SlurmWorkUnit | CurrentWorkUnit | None:
 
 def _read(
     tools: Tools, experiment_id: int
-) -> tuple[str, dict[int, Receipt | None], dict[int, str]]:
+) -> tuple[str, dict[int, tuple[Receipt, ...]], dict[int, str]]:
     try:
         row = tools.record.experiment(experiment_id)
     except NotFoundError as error:
         raise ExperimentNotFoundError(error.message, hint=error.hint) from error
-    receipts: dict[int, Receipt | None] = {}
+    receipts: dict[int, list[Receipt]] = {}
     if row.manifest is not None:
         count = len(read_manifest(tools.store, row).units)
-        receipts = dict.fromkeys(range(1, count + 1))
+        receipts = {number: [] for number in range(1, count + 1)}
     for run in tools.record.runs(experiment_id=experiment_id):
+        mine = receipts.setdefault(run.receipt.unit_number, [])
         # What was refused never ran; adding it again submits it.
-        was_refused = run.receipt.job_id is None and run.state is RunState.CANCELLED
-        receipts[run.receipt.unit_number] = None if was_refused else run.receipt
+        if run.receipt.job_id is None and run.state is RunState.CANCELLED:
+            mine.clear()
+        else:
+            mine.append(run.receipt)
     identities = {
         note.unit_number: note.value
         for note in tools.record.annotations(experiment_id)
         if note.name == IDENTITY and isinstance(note.value, str)
     }
-    return row.title, receipts, identities
+    newest = {number: newest_of(mine) for number, mine in receipts.items()}
+    return row.title, newest, identities

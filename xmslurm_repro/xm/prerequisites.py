@@ -128,8 +128,24 @@ def _check_cluster(leaves: Iterable[SlurmJobDependencyLeaf], cluster: str) -> No
 
 async def _look(tools: Tools, leaves: Iterable[SlurmJobDependencyLeaf]) -> Mapping[RunId, RunRow]:
     handles = {handle.receipt.run_id: handle for leaf in leaves for handle in leaf.handles}
-    rows = await refresh(tools, [row_of(tools, handle.receipt) for handle in handles.values()])
-    return {row.receipt.run_id: row for row in rows}
+    receipts = [each for h in handles.values() for each in (h.receipt, *h.others)]
+    rows = await refresh(tools, [row_of(tools, receipt) for receipt in receipts])
+    known = {row.receipt.run_id: row for row in rows}
+    return {
+        run_id: _as_a_whole([known[each.run_id] for each in (handle.receipt, *handle.others)])
+        for run_id, handle in handles.items()
+    }
+
+
+def _as_a_whole(rows: Sequence[RunRow]) -> RunRow:
+    """A group goes on while one of it does, and has ended well if all have."""
+    for row in rows:
+        if not row.state.is_final:
+            return row
+    for row in rows:
+        if not row.state.is_success:
+            return row
+    return rows[0]
 
 
 def _option(

@@ -156,6 +156,11 @@ class SlurmWorkUnitStatus(xm.ExperimentUnitStatus):  # type: ignore[misc]
         )
         return cls(ranked[0] if ranked else None)
 
+    @classmethod
+    def gravest(cls, statuses: Sequence[SlurmWorkUnitStatus]) -> SlurmWorkUnitStatus:
+        """The one of several that says most, in the order of `aggregate`."""
+        return min(statuses, key=lambda each: _WORST_FIRST.index(each.status))
+
     @property
     def is_active(self) -> bool:
         """Whether more may come of it."""

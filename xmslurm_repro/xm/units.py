@@ -13,6 +13,7 @@ from xmanager import xm
 
 from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import Receipt, RunState
+from xmslurm_repro.ports.record import RunRow
 from xmslurm_repro.xm.access import row_of
 from xmslurm_repro.xm.console import Verbatim
 from xmslurm_repro.xm.dependencies import (
@@ -24,6 +25,7 @@ from xmslurm_repro.xm.dependencies import (
 )
 from xmslurm_repro.xm.execution import SlurmHandle
 from xmslurm_repro.xm.faults import ArgumentError, ArgumentTypeError
+from xmslurm_repro.xm.groups import interleaved, jobs_of
 from xmslurm_repro.xm.metadata import Notes, UnitContext
 from xmslurm_repro.xm.status import SlurmWorkUnitStatus
 
@@ -33,10 +35,12 @@ if TYPE_CHECKING:
 
 class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
     """
-    A work unit: one job, or none as long as none was added.
+    A work unit: one job, a group of jobs that start together, or none as long as none was added.
 
     Attributes:
-        receipt: Of its newest run; ``None`` before it was submitted.
+        receipt: Of its newest run; ``None`` before it was submitted. Of a group, that of its
+            first job.
+        others: Of a group, those of its further jobs.
         was_begun: Whether the manifest may hold its job although it has no run.
         dependency: What its job waits for.
     """
@@ -57,6 +61,7 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         super().__init__(experiment, create_task, args, role, identity=identity)
         self._number = number
         self.receipt: Receipt | None = None
+        self.others: tuple[Receipt, ...] = ()
         self.was_begun = False
         self.dependency: SlurmJobDependency | None = None
         self._job_name: str | None = None
@@ -87,14 +92,25 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
 
     @property
     def launched_jobs(self) -> list[xm.LaunchedJob]:
-        """Its job, once it was submitted."""
-        if self.receipt is None:
-            return []
-        return [xm.LaunchedJob(name=self._job_name or "main", address=self.receipt.job_id)]
+        """Its jobs, once they were submitted."""
+        return [
+            xm.LaunchedJob(name=self._name_of(receipt), address=receipt.job_id)
+            for receipt in self.receipts
+        ]
 
-    def submitted(self, receipt: Receipt, job_name: str | None) -> None:
-        """Take note of a run of this unit."""
-        self.receipt, self._job_name = receipt, job_name
+    @property
+    def receipts(self) -> tuple[Receipt, ...]:
+        """Of all its jobs."""
+        return () if self.receipt is None else (self.receipt, *self.others)
+
+    def _name_of(self, receipt: Receipt) -> str:
+        return receipt.member or self._job_name or "main"
+
+    def submitted(
+        self, receipt: Receipt, job_name: str | None, others: Sequence[Receipt] = ()
+    ) -> None:
+        """Take note of a run of this unit, or of those of a group."""
+        self.receipt, self._job_name, self.others = receipt, job_name, tuple(others)
 
     def wait_for(self, dependency: SlurmJobDependency | None) -> None:
         """
@@ -159,13 +175,16 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         self, job_group: xm.JobGroup, args_view: Mapping[str, Any], identity: str
     ) -> None:
         del args_view, identity
-        job = _only_job(job_group)
+        jobs = jobs_of(job_group)
         if self._slot is None or self._slot_submitted is None:
-            await self.experiment.submit_units([(self, job)])
-        elif self._slot.done():
+            if len(jobs) > 1:
+                await self.experiment.submit_group(self, jobs)
+            else:
+                await self.experiment.submit_units([(self, *jobs.values())])
+        elif len(jobs) > 1 or self._slot.done():
             raise ArgumentError(f"work unit {self._number} of an array was given a second job")
         else:
-            self._slot.set_result(job)
+            self._slot.set_result(*jobs.values())
             await asyncio.shield(self._slot_submitted)
 
     async def _launch_job_config(
@@ -185,18 +204,16 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
             ExperimentUnitFailedError: If the run did not end well.
             ExperimentUnitNotCompletedError: If it was stopped.
         """
-        if self.receipt is None:
-            return
         try:
-            row = await self.experiment.access.wait_for(self.receipt)
+            rows = await asyncio.gather(*map(self.experiment.access.wait_for, self.receipts))
         except ReproError as error:
             raise xm.ExperimentUnitError(error.message, work_unit=self) from error
-        if row.state.is_success:
+        if all(row.state.is_success for row in rows):
             return
-        status = SlurmWorkUnitStatus(row.state, row.reason)
+        status = _gravest(rows)
         kind = (
             xm.ExperimentUnitNotCompletedError
-            if row.state is RunState.CANCELLED
+            if status.state is RunState.CANCELLED
             else xm.ExperimentUnitFailedError
         )
         raise kind(
@@ -206,15 +223,14 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         )
 
     async def get_status(self) -> SlurmWorkUnitStatus:
-        """Where it stands now, as its cluster sees it."""
-        if self.receipt is None:
+        """Where it stands now, as its cluster sees it; of a group, the gravest of all."""
+        if not self.receipts:
             return SlurmWorkUnitStatus(None)
-        row = await self.experiment.access.look_at(self.receipt)
-        return SlurmWorkUnitStatus(row.state, row.reason)
+        return _gravest(await self.experiment.access.look_at_all(self.receipts))
 
     def handle(self) -> SlurmHandle:
         """
-        The unit's job.
+        The unit's job, or its group as a whole.
 
         Raises:
             ArgumentError: If none was submitted.
@@ -230,9 +246,11 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
             )
         return SlurmHandle(
             receipt=receipt,
-            job_id=receipt.job_id,
-            job_name=self._job_name or "main",
+            # Others wait for a group as a whole.
+            job_id=receipt.job_id.partition("+")[0],
+            job_name=self._name_of(receipt),
             access=access,
+            others=self.others,
         )
 
     def after_started(self, *, time: dt.timedelta | None = None) -> SlurmJobDependencyAfter:
@@ -289,28 +307,43 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
             block_size: Without effect, as *wait*: what is not there yet is not waited for.
             wait: Without effect.
             follow: Whether to go on until the job has ended.
-            jobs: Names of jobs; a unit has one.
+            jobs: Names of jobs of a group; all of them by default, each line then behind the name.
             raw: Without effect: it is text in any case, and `xm.console` prints it as it is.
 
         Raises:
             ArgumentError: If nothing was submitted, or there is no job of such a name.
         """
         del block_size, wait, raw
-        handle = self.handle()
-        unknown = sorted(set(jobs or ()) - {handle.job_name})
+        self.handle()
+        wanted = [each for each in self.receipts if not jobs or self._name_of(each) in jobs]
+        unknown = sorted(set(jobs or ()) - {self._name_of(each) for each in self.receipts})
         if unknown:
             raise ArgumentError(f"work unit {self.name} has no job {', '.join(unknown)}")
+        if len(wanted) == 1:
+            async for text in self._log_of(wanted[0], follow=follow, num_lines=num_lines):
+                yield Verbatim(text)
+            return
+        named = {
+            self._name_of(each): self._log_of(each, follow=follow, num_lines=num_lines)
+            for each in wanted
+        }
+        async for line in interleaved(named):
+            yield Verbatim(line)
+
+    async def _log_of(
+        self, receipt: Receipt, *, follow: bool, num_lines: int
+    ) -> AsyncIterator[str]:
         decoder, text = codecs.getincrementaldecoder("utf-8")("replace"), ""
-        async for chunk in handle.logs(follow=follow):
+        async for chunk in self.experiment.access.logs(receipt, follow=follow):
             piece = decoder.decode(chunk)
             if follow and piece:
-                yield Verbatim(piece)
+                yield piece
             text = "" if follow else text + piece
         rest = text + decoder.decode(b"", final=True)
         if not follow:
             rest = "".join(rest.splitlines(keepends=True)[-num_lines:]) if num_lines else ""
         if rest:
-            yield Verbatim(rest)
+            yield rest
 
     def stop(
         self,
@@ -319,11 +352,11 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         mark_as_completed: bool = False,
         message: str | None = None,
     ) -> None:
-        """Cancel its job, if it has one. Returns at once; wait for the unit to see it end."""
+        """Cancel its jobs, if it has any. Returns at once; wait for the unit to see it end."""
         # The record says what happened, not what is wished.
         del mark_as_failed, mark_as_completed, message
-        if self.receipt is not None:
-            self.experiment.cancel(self.receipt)
+        for receipt in self.receipts:
+            self.experiment.cancel(receipt)
 
     def __repr__(self) -> str:
         """Its name."""
@@ -336,11 +369,5 @@ def reported(future: asyncio.Future[Any]) -> asyncio.Future[Any]:
     return future
 
 
-def _only_job(group: xm.JobGroup) -> xm.Job:
-    jobs = list(group.jobs.values())
-    if len(jobs) != 1 or not isinstance(jobs[0], xm.Job):
-        raise NotSupportedError(
-            f"a group of {len(jobs)} jobs cannot be submitted yet",
-            hint="Add each job as a work unit of its own.",
-        )
-    return jobs[0]
+def _gravest(rows: Sequence[RunRow]) -> SlurmWorkUnitStatus:
+    return SlurmWorkUnitStatus.gravest([SlurmWorkUnitStatus(r.state, r.reason) for r in rows])
