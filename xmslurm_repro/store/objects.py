@@ -22,6 +22,7 @@ from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.store import files
 from xmslurm_repro.store.blocks import SUFFIX, BlockCache, list_packs
 from xmslurm_repro.store.boots import this_boot
+from xmslurm_repro.store.packed import Packed
 from xmslurm_repro.store.publishing import LOOSE_SUFFIX, PACKS, Publisher
 from xmslurm_repro.store.unsynced import Unsynced
 
@@ -62,7 +63,7 @@ class DiskObjectStore:
         self._settling: Settling | None = None
         self._packs_folder = root / PACKS
         self._packs: dict[Path, Pack] = {}
-        self._packed: dict[bytes, tuple[Pack, int]] = {}
+        self._packed = Packed()
         self._damaged: dict[Path, FormatError] = {}
         self._cache = BlockCache()
         self._loose_names: set[str] | None = None
@@ -187,7 +188,7 @@ class DiskObjectStore:
     def digests(self) -> Iterator[Digest]:
         """The name of every object, in no particular order, each once."""
         self._refresh()
-        seen = set(self._packed)
+        seen = self._packed.names()
         yield from (Digest.blake3(digits.decode()) for digits in seen.copy())
         for digest, _ in self.loose_files():
             if digest.hex.encode() not in seen:
@@ -212,7 +213,7 @@ class DiskObjectStore:
         """Where an object lies, for `places`; packs that others wrote meanwhile may be missed."""
         if not self._is_read:
             self._refresh()
-        found = self._packed.get(digits.encode())
+        found = self._packed.find(digits.encode())
         if found is not None:
             pack = found[0]
             if pack.is_unsynced:
@@ -279,7 +280,7 @@ class DiskObjectStore:
         raise MissingObjectError(str(digest))
 
     def _find_now(self, digest: Digest) -> tuple[Iterator[bytes | memoryview], str]:
-        found = self._packed.get(digest.hex.encode())
+        found = self._packed.find(digest.hex.encode())
         if found is not None:
             pack, number = found
             start, size = pack.extent(number)
@@ -321,7 +322,7 @@ class DiskObjectStore:
         if pack.settle() and pack.path in found:
             self._packs[pack.path] = pack
         else:
-            self._packed = {k: at for k, at in self._packed.items() if at[0] is not pack}
+            self._packed.remove(pack)
 
     def _learn(self, path: Path, later: Path | None) -> None:
         from xmslurm_repro.store.packs import Pack  # noqa: PLC0415 (see above)
@@ -337,7 +338,7 @@ class DiskObjectStore:
             raise StoreError(f"cannot read {path}: {error.strerror}") from error
         self._packs[path] = pack
         self._damaged.pop(path, None)
-        self._packed.update((digits, (pack, number)) for number, digits in enumerate(pack.digits()))
+        self._packed.add(pack)
 
     def _loose(self) -> Iterator[str]:
         """The digits of every synced loose object's name, in order."""

@@ -55,6 +55,18 @@ class Pack:
         objects = memoryview(self._index)[begin : begin + self._objects * _OBJECT_BYTES]
         return (digits for (digits,) in _OBJECT_DIGITS.iter_unpack(objects))
 
+    def number_of(self, digits: bytes) -> int | None:
+        """The number of the object of that name, or ``None`` if it is not here."""
+        low, high = 0, self._objects
+        while low < high:
+            middle = (low + high) // 2
+            begin = len(HEADER) + middle * _OBJECT_BYTES
+            found = self._index[begin : begin + len(digits)]
+            if found == digits:
+                return middle
+            low, high = (middle + 1, high) if found < digits else (low, middle)
+        return None
+
     def extent(self, number: int) -> tuple[int, int]:
         """Where object *number* begins in the raw bytes, and its size."""
         begin = len(HEADER) + number * _OBJECT_BYTES
