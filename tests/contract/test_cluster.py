@@ -188,7 +188,8 @@ def test_the_environment_is_the_given_one_and_nothing_else(place: Place):
 
     outcome = outcome_of(place.play(wanted))
 
-    given = {*env, *run_env, ("XMSLURM_ATTEMPT", outcome.attempt)}
+    which = {("XMSLURM_ATTEMPT", outcome.attempt), ("XMSLURM_RESTART_COUNT", "0")}
+    given = {*env, *run_env, *which}
     expected = {f"{name}={value}" for name, value in given}
     assert expected == set(place.log_of(outcome.run_id).decode().split("\0")) - {""}
 
