@@ -18,7 +18,7 @@ from xmslurm_repro.model.image import (
 )
 from xmslurm_repro.model.run import Outcome, OutputFile, RunState
 from xmslurm_repro.model.snapshot import EntryKind, Origin, Snapshot, TreeEntry, encode_node
-from xmslurm_repro.ports.cluster import Observation
+from xmslurm_repro.ports.cluster import Estimate, Observation
 from xmslurm_repro.ports.progress import SilentProgress
 from xmslurm_repro.record.memory import MemoryRecord
 from xmslurm_repro.services.prepare import Plan, Prepared
@@ -63,6 +63,7 @@ class MemoryCluster:
     states: dict = field(default_factory=dict)
     asked: list = field(default_factory=list)
     most_tasks: int | None = None
+    wait_seconds: int = 0
     trouble: dict = field(default_factory=dict)
     """Method name to an exception raised before it has any effect."""
     inputs: dict = field(default_factory=dict)
@@ -98,6 +99,10 @@ class MemoryCluster:
     async def survey(self, paths):
         self._enter("survey")
         return tuple(self.inputs[path] for _, path in sorted(paths))
+
+    async def estimate(self, resources, options):
+        self._enter("estimate")
+        return Estimate(starts_in_seconds=self.wait_seconds)
 
     async def submit(self, submission):
         self._enter("submit")

@@ -26,6 +26,7 @@ from xmslurm_repro.model.canonical import Json
 
 if TYPE_CHECKING:
     from xmslurm_repro.model.work import Resources
+    from xmslurm_repro.services.fastest import Offer
     from xmslurm_repro.services.launch import Launched, LaunchRequest
     from xmslurm_repro.services.prepare import Plan
     from xmslurm_repro.services.status import RunStatus
@@ -51,7 +52,12 @@ class _SplitCommand(click.Command):
 
 @click.command(cls=_SplitCommand)
 @click.argument("script", required=False, type=click.Path(path_type=Path))
-@click.option("--cluster", "-c", metavar="NAME", help="Where to run; see `clusters list`.")
+@click.option(
+    "--cluster",
+    "-c",
+    metavar="NAME[,NAME]",
+    help="Where to run; of several, where it would start first. See `clusters list`.",
+)
 @click.option("--base", metavar="IMAGE", help="Base image: a local name, a tag or a digest.")
 @click.option("--lock", metavar="PATH", help="Lock file, from this folder.")
 @click.option("--extra", "extras", multiple=True, metavar="NAME", help="Extra. Repeatable.")
@@ -254,8 +260,17 @@ def _resources(default: Resources, given: Mapping[str, Any]) -> Resources:
 
 
 async def _launch(tools: Tools, request: LaunchRequest, given: Mapping[str, Any]) -> int:
+    from xmslurm_repro.cli.fastest import choose_cluster
     from xmslurm_repro.services.launch import launch, plan_launch
 
+    chosen, offers = await choose_cluster(
+        tools,
+        request.cluster,
+        request.resources,
+        request.options,
+        is_quiet=given["as_json"],
+    )
+    request = replace(request, cluster=chosen)
     plan = plan_launch(tools, request)
     if given["dry_run"]:
         _print_plan(plan, as_json=given["as_json"])
@@ -266,9 +281,9 @@ async def _launch(tools: Tools, request: LaunchRequest, given: Mapping[str, Any]
         _print_plan(plan, as_json=False)
         _print_launched(launched)
     if given["must_wait"]:
-        return await _wait(tools, launched, as_json=given["as_json"])
+        return await _wait(tools, launched, offers, as_json=given["as_json"])
     if given["as_json"]:
-        print_json(_launched_json(launched))
+        print_json(_launched_json(launched, offers))
     elif not given["must_wait"]:
         click.echo(f"Follow it with `xmslurm-repro logs {launched.experiment_id} --follow`.")
     return 0
@@ -336,8 +351,10 @@ def _print_launched(launched: Launched) -> None:
     click.echo(f"Experiment {number} is {units}, {jobs} on {receipt.cluster}.")
 
 
-def _launched_json(launched: Launched) -> dict[str, Json]:
+def _launched_json(launched: Launched, offers: Sequence[Offer]) -> dict[str, Json]:
+    estimates: dict[str, Json] = {"estimates": [offer.to_json() for offer in offers]}
     return {
+        **(estimates if offers else {}),
         "experiment": launched.experiment_id,
         "manifest": str(launched.manifest),
         "snapshot": str(launched.plan.snapshot.root),
@@ -346,7 +363,7 @@ def _launched_json(launched: Launched) -> dict[str, Json]:
     }
 
 
-async def _wait(tools: Tools, launched: Launched, *, as_json: bool) -> int:
+async def _wait(tools: Tools, launched: Launched, offers: Sequence[Offer], *, as_json: bool) -> int:
     from xmslurm_repro.services.observe import wait
     from xmslurm_repro.services.status import with_outcomes
 
@@ -354,7 +371,10 @@ async def _wait(tools: Tools, launched: Launched, *, as_json: bool) -> int:
     finished = with_outcomes(tools, runs)
     if as_json:
         print_json(
-            {**_launched_json(launched), "status": [status.to_json() for status in finished]}
+            {
+                **_launched_json(launched, offers),
+                "status": [status.to_json() for status in finished],
+            }
         )
     else:
         for status in finished:

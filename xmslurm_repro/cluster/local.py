@@ -9,6 +9,7 @@ from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.scheduler import Answer, JobStatus
 from xmslurm_repro.cluster.states import parse_states
 from xmslurm_repro.errors import SubmitRefusedError
+from xmslurm_repro.model.work import Resources
 from xmslurm_repro.ports.cluster import Submission
 
 
@@ -38,6 +39,13 @@ class LocalScheduler:
         limits = [member.resources.time_limit_minutes for member in submission.members]
         known = [limit for limit in limits if limit is not None]
         return (f"#LOCAL time={max(known)}",) if known else ()
+
+    def estimate_directives(
+        self, resources: Resources, options: Sequence[tuple[str, str]]
+    ) -> tuple[str, ...]:
+        """Nothing: jobs start at once."""
+        del resources, options
+        return ()
 
     def classify(self, exit_status: int, stderr: str) -> Answer:
         """Nothing can get lost on the way to oneself."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from xmslurm_repro.cluster.restarts import read_restarts
 from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX
@@ -100,6 +100,20 @@ def _member_directives(
     lines += (directive(name, value) for name, value in _resource_options(member.resources))
     lines += (directive(name, value) for name, value in options if is_first or name not in _ONCE)
     return lines
+
+
+def estimate_directives(
+    resources: Resources, options: Sequence[tuple[str, str]]
+) -> tuple[str, ...]:
+    """
+    The ``#SBATCH`` lines that decide when a job starts. What it waits for is left out.
+
+    Raises:
+        SubmitRefusedError: If an option cannot be said.
+    """
+    _, rest = read_restarts(options)
+    said = [*_resource_options(resources), *(o for o in rest if o[0] not in OURS | _ONCE)]
+    return tuple(directive(name, value) for name, value in said)
 
 
 def _path(folder: str) -> str:

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Protocol
 
 from xmslurm_repro.model.run import RunState
+from xmslurm_repro.model.work import Resources
 from xmslurm_repro.ports.cluster import Submission
 
 JOB_NAME_PREFIX = "xmslurm-"
@@ -60,6 +61,7 @@ class Scheduler(Protocol):
     - ``scheduler_alive NAME TASK``: 0 if it is queued or running, 1 if not, 2 if unknown.
     - ``scheduler_limits ACCOUNT PARTITION QOS``: print numbers, a line each, of which the least
       is how many tasks one submission may have; nothing where there is no limit.
+    - ``scheduler_estimate SCRIPT``: say when it would start, in UTC, or ``now``; 1 if never.
     - ``scheduler_cancel ID…``: cancel; ids of ended jobs are no error.
     """
 
@@ -76,6 +78,12 @@ class Scheduler(Protocol):
         Raises:
             SubmitRefusedError: If an option cannot be said, or is ours to set.
         """
+        ...
+
+    def estimate_directives(
+        self, resources: Resources, options: Sequence[tuple[str, str]]
+    ) -> tuple[str, ...]:
+        """The lines that tell the scheduler what to expect of a job that is not submitted."""
         ...
 
     def classify(self, exit_status: int, stderr: str) -> Answer:

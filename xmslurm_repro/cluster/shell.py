@@ -12,6 +12,7 @@ from xmslurm_repro.cluster.charliecloud import Charliecloud
 from xmslurm_repro.cluster.checking import Checker
 from xmslurm_repro.cluster.delivery import deliver_blobs
 from xmslurm_repro.cluster.docker import Docker
+from xmslurm_repro.cluster.estimating import estimate_start
 from xmslurm_repro.cluster.hello import Hello, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
 from xmslurm_repro.cluster.podman import Podman
@@ -32,9 +33,9 @@ from xmslurm_repro.cluster.tasks import encode_tasks
 from xmslurm_repro.errors import ClusterError, DigestMismatchError, NoRuntimeError, NotFoundError
 from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import RunId
-from xmslurm_repro.model.work import Input
+from xmslurm_repro.model.work import Input, Resources
 from xmslurm_repro.ports.clock import Clock
-from xmslurm_repro.ports.cluster import Fact, Observation, Submission
+from xmslurm_repro.ports.cluster import Estimate, Fact, Observation, Submission
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.ports.transport import Transport
@@ -190,6 +191,12 @@ class ShellCluster:
         """What is at *paths*, by name; read whole unless it looks untouched."""
         hello, _ = await self._known()
         return await survey_inputs(self._transport, hello.state_dir, paths)
+
+    async def estimate(self, resources: Resources, options: Sequence[tuple[str, str]]) -> Estimate:
+        """When a job of this kind would start. Submits nothing."""
+        await self._known()
+        directives = self._scheduler.estimate_directives(resources, self._inherited(options))
+        return await estimate_start(self._transport, self._scheduler, self._state_dir, directives)
 
     async def submit(self, submission: Submission) -> str:
         """Submit exactly once, however often it is called with the same token."""

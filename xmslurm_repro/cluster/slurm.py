@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from xmslurm_repro.cluster.options import sbatch_directives
+from xmslurm_repro.cluster.options import estimate_directives, sbatch_directives
 from xmslurm_repro.cluster.scheduler import Answer, JobStatus
 from xmslurm_repro.cluster.states import parse_states
+from xmslurm_repro.model.work import Resources
 from xmslurm_repro.ports.cluster import Submission
 
 # Texts of slurm_strerror() and sbatch.c, the same from 20.11 to 26.05.
@@ -38,6 +39,12 @@ class SlurmScheduler:
     def directives(self, submission: Submission, *, folder: str) -> tuple[str, ...]:
         """``#SBATCH`` lines."""
         return sbatch_directives(submission, folder)
+
+    def estimate_directives(
+        self, resources: Resources, options: Sequence[tuple[str, str]]
+    ) -> tuple[str, ...]:
+        """``#SBATCH`` lines."""
+        return estimate_directives(resources, options)
 
     def classify(self, exit_status: int, stderr: str) -> Answer:
         """

@@ -150,6 +150,22 @@ class Fact:
     is_good: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """
+    When a job would start, as its scheduler expects it now.
+
+    Attributes:
+        starts_in_seconds: From now; 0 for at once.
+        nodes: Where, as the scheduler writes it.
+        partition: Likewise.
+    """
+
+    starts_in_seconds: int
+    nodes: str | None = None
+    partition: str | None = None
+
+
 class Cluster(Protocol):
     """
     A configured cluster. Nothing of ours needs to be installed there.
@@ -205,6 +221,16 @@ class Cluster(Protocol):
 
         Raises:
             InputError: Naming all that cannot be read, or hold what no job could be shown.
+        """
+        ...
+
+    async def estimate(self, resources: Resources, options: Sequence[tuple[str, str]]) -> Estimate:
+        """
+        When a job of this kind would start. Submits nothing.
+
+        Raises:
+            SubmitRefusedError: If it would never start.
+            NoRuntimeError: If nothing there could run it.
         """
         ...
 

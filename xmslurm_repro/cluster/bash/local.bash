@@ -184,4 +184,6 @@ scheduler_cancel() {
 
 scheduler_limits() { :; }
 
+scheduler_estimate() { echo now; }
+
 scheduler_grace() { printf 20; }

@@ -64,6 +64,10 @@ scheduler_cancel() {
     return 1
 }
 
+scheduler_estimate() {  # SCRIPT
+    cd / && slurm_clean env TZ=UTC timeout 60 sbatch --test-only "$1"
+}
+
 # An array's indexes are below MaxArraySize. Each task counts as a job of the user's, in the
 # association (which has the limits of those above it) and in the QOS.
 scheduler_limits() {  # ACCOUNT PARTITION QOS
