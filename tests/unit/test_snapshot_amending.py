@@ -13,7 +13,7 @@ from tests.support.git_box import GitBox, wait_a_tick
 from xmslurm_repro.errors import ChangingFileError, DoubtfulFilesError
 from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.snapshot import Snapshot
-from xmslurm_repro.snapshot import capturing, witnesses
+from xmslurm_repro.snapshot import capturing, content, witnesses
 from xmslurm_repro.store.objects import DiskObjectStore
 
 
@@ -261,7 +261,7 @@ def test_a_file_that_changes_while_it_is_read_is_reported_as_ever(
     place = box.write("file", "0")
     wait_a_tick(box)
     box.capture()
-    read = capturing.ContentReader.read
+    read = content.ContentReader.read
 
     def write_and_read(reader: object, path: bytes, *words: object, **more: object) -> object:
         with place.open("a") as file:
@@ -269,7 +269,7 @@ def test_a_file_that_changes_while_it_is_read_is_reported_as_ever(
         return read(reader, path, *words, **more)
 
     place.write_text("1")
-    monkeypatch.setattr(capturing.ContentReader, "read", write_and_read)
+    monkeypatch.setattr(content.ContentReader, "read", write_and_read)
 
     with pytest.raises(ChangingFileError):
         box.capture()

@@ -31,9 +31,10 @@ from xmslurm_repro.snapshot.looking import LISTING_BYTES, listing_of
 from xmslurm_repro.snapshot.memory import Looked, Memory
 from xmslurm_repro.snapshot.nodes import mode_of
 from xmslurm_repro.snapshot.origin import Basis, changes_of
+from xmslurm_repro.snapshot.reading import Reading, Unread
 from xmslurm_repro.snapshot.recall import Remembering, snapshot_of
 from xmslurm_repro.snapshot.repository import Head, Repository, read_head
-from xmslurm_repro.snapshot.scan import ID_BYTES, GitAccess, Part, Scan
+from xmslurm_repro.snapshot.scan import ID_BYTES, GitAccess, Part
 
 _RULES = {b".gitignore", b".gitattributes", b".gitmodules"}
 """Names of files that say something of others."""
@@ -219,13 +220,17 @@ class _Amending:
                     raise _LookAtAllError
 
     def _read(self, parts: Sequence[Part], bases: Sequence[Basis], batch: ObjectBatch) -> None:
-        unread: list[tuple[bytes, Stamp, str | None]] = []
+        unread: list[Unread] = []
         for part, basis in zip(parts, bases, strict=True):
             for path, found in part.files.items():
                 needs_id = basis.needs_object_id(path, part.prefix)
-                unread.append((path, found, part.settings.hash_name if needs_id else None))
-        scan = Scan()
-        if self.capture.read(unread, self.files, scan, batch) or scan.unreadable:
+                name = part.settings.hash_name if needs_id else None
+                unread.append((path, found, name, part.files))
+        capture, reading = self.capture, Reading(files=self.files)
+        reading.read(
+            capture.root, unread, batch, began_ns=capture.began_ns, progress=capture.progress
+        )
+        if reading.moved or reading.unreadable:
             raise _LookAtAllError
 
     def _describe(self, part: Part, basis: Basis, changes: dict[str, str]) -> None:

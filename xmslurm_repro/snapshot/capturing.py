@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
-import stat
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -23,7 +21,7 @@ from xmslurm_repro.errors import (
 from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
-from xmslurm_repro.ports.progress import Progress, SilentProgress
+from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import ObjectBatch, ObjectStore
 from xmslurm_repro.snapshot.cache import (
     NO_ID,
@@ -35,12 +33,12 @@ from xmslurm_repro.snapshot.cache import (
     stamp,
 )
 from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
-from xmslurm_repro.snapshot.content import ContentReader, MovedError
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
 from xmslurm_repro.snapshot.nodes import Root, write_nodes
 from xmslurm_repro.snapshot.origin import Basis, basis_of, describe, with_alike
 from xmslurm_repro.snapshot.paths import shown
+from xmslurm_repro.snapshot.reading import Reading, Unread
 from xmslurm_repro.snapshot.recall import Remembering, Seen
 from xmslurm_repro.snapshot.repository import Head, find_repository
 from xmslurm_repro.snapshot.scan import GitAccess, Part, Scan, all_files, scan_work_tree
@@ -50,12 +48,6 @@ if TYPE_CHECKING:
     from xmslurm_repro.snapshot.memory import Asked
 
 _ATTEMPTS = 3
-_TICK_NS = 20_000_000
-"""Longer than any kernel takes from one time that it gives to files to the next."""
-_NS_PER_BYTE = 5
-"""How long one write may go on: 200 MB/s."""
-_TOLD_BYTES = 4 * 1024 * 1024
-"""How much is read before progress is told."""
 _MANY_PLACES = 1000
 """Beyond this it is time to find out which of them are still needed."""
 
@@ -149,7 +141,7 @@ class Capture:
     rules: Rules | None
     progress: Progress | None
     notes: Notes = field(default_factory=dict)
-    # What was read in this capture, also by attempts that failed elsewhere.
+    # What an attempt found that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
     # What the file system's clock said then.
     began_ns: int = 0
@@ -232,11 +224,14 @@ class Capture:
                 self.notes = choose(self.root, scan, self.rules)
             bases = {p.prefix: basis_of(p, self.access.cache_dir) for p in scan.parts}
             files, unread = self._sort(scan, bases, cache)
-            moved = scan.vanished | self.read(unread, files, scan, batch)
-            if scan.unreadable:
-                raise _unreadable(scan.unreadable)
+            reading = Reading(files=files)
+            reading.read(self.root, unread, batch, began_ns=self.began_ns, progress=self.progress)
+            if unreadable := {**scan.unreadable, **reading.unreadable}:
+                raise _unreadable(unreadable)
+            moved = scan.vanished | reading.moved
             if not moved:
                 return scan, bases, files
+            self.fresh = files
         raise _changing(moved)
 
     def _again(self, first: Part) -> Part:
@@ -246,10 +241,10 @@ class Capture:
 
     def _sort(
         self, scan: Scan, bases: Mapping[bytes, Basis], cache: StatCache
-    ) -> tuple[dict[bytes, Known], list[tuple[bytes, Stamp, str | None]]]:
+    ) -> tuple[dict[bytes, Known], list[Unread]]:
         """What is known, and what must be read: with git's id where only that can tell."""
         files: dict[bytes, Known] = {}
-        unread: list[tuple[bytes, Stamp, str | None]] = []
+        unread: list[Unread] = []
         for part, path, found in all_files(scan):
             known = self.fresh.get(path) or cache.known.get(path)
             needs_id = bases[part.prefix].needs_object_id(path, part.prefix)
@@ -261,93 +256,14 @@ class Capture:
             ):
                 files[path] = known
             else:
-                unread.append((path, found, part.settings.hash_name if needs_id else None))
+                name = part.settings.hash_name if needs_id else None
+                unread.append((path, found, name, part.files))
         return files, unread
 
     def _is_stored(self, path: bytes, known: Known) -> bool:
         if self.is_held or path in self.fresh:
             return True
         return self.store.has(Digest.blake3(known.blake3.hex()))
-
-    def read(
-        self,
-        unread: list[tuple[bytes, Stamp, str | None]],
-        files: dict[bytes, Known],
-        scan: Scan,
-        batch: ObjectBatch,
-    ) -> set[bytes]:
-        """Read what must be; returns what moved meanwhile."""
-        moved: set[bytes] = set()
-        waiting_bytes = 0
-        # In order of their paths, so that neighbours share a block in the store.
-        unread.sort()
-        with (
-            _reading(self.progress, sum(found.size_bytes for _, found, _ in unread)) as advance,
-            _open_folder(self.root) as folder,
-        ):
-            reader = ContentReader(folder=folder, batch=batch)
-            for path, found, hash_name in unread:
-                try:
-                    files[path] = self.fresh[path] = reader.read(path, found, hash_name=hash_name)
-                except MovedError:
-                    moved.add(path)
-                except OSError as error:
-                    scan.unreadable[path] = error.strerror or str(error)
-                waiting_bytes += found.size_bytes
-                if waiting_bytes > _TOLD_BYTES:
-                    advance(waiting_bytes)
-                    waiting_bytes = 0
-            advance(waiting_bytes)
-            for path in _unsettled(reader, self._young(unread, files), files):
-                moved.add(path)
-                del files[path], self.fresh[path]
-        return moved
-
-    def _young(
-        self, read: Iterable[tuple[bytes, Stamp, str | None]], files: Mapping[bytes, Known]
-    ) -> list[bytes]:
-        """The files of which a write that gave them their stamp may still be under way."""
-        limit_ns = self.began_ns - _TICK_NS
-        return [
-            path
-            for path, (mtime_ns, ctime_ns, size_bytes, _, mode), _ in read
-            if size_bytes * _NS_PER_BYTE + max(mtime_ns, ctime_ns) > limit_ns
-            # A link's text is written at once, with the link.
-            and not stat.S_ISLNK(mode)
-            and path in files
-        ]
-
-
-def _unsettled(
-    reader: ContentReader, young: list[bytes], files: Mapping[bytes, Known]
-) -> list[bytes]:
-    """
-    Which of the files *young* are not what was read of them.
-
-    A file gets its time when a write begins, and with most kernels the same one within a tick:
-    its stamp says nothing of a write that goes on while we read. Its bytes do, a moment later.
-    """
-    if young:
-        time.sleep(_TICK_NS / 1e9)  # noqa: TID251 (waits for the file system's clock, not ours)
-    return [path for path in young if not reader.is_still(path, files[path])]
-
-
-@contextmanager
-def _open_folder(path: bytes) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _reading(progress: Progress | None, total: int) -> Iterator[Callable[[int], None]]:
-    task = (progress or SilentProgress()).start("read the work tree", total=total)
-    try:
-        yield task.advance
-    finally:
-        task.finish()
 
 
 def _unreadable(found: Mapping[bytes, str]) -> UnreadableError:

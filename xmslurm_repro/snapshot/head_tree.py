@@ -8,6 +8,7 @@ from pathlib import Path
 
 from xmslurm_repro.errors import FormatError
 from xmslurm_repro.snapshot.cache import save_checked
+from xmslurm_repro.snapshot.commit_tree import quick_root_tree
 from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects
 from xmslurm_repro.snapshot.index import Index, IndexEntry
 from xmslurm_repro.snapshot.repository import Repository
@@ -113,7 +114,7 @@ def root_tree(repository: Repository, commit: str, cache_file: Path) -> str:
         known_commit, _, tree = body.decode("ascii").partition(" ")
         if known_commit == commit:
             return tree
-    tree = read_root_tree(repository, commit)
+    tree = quick_root_tree(repository, commit) or read_root_tree(repository, commit)
     save_checked(cache_file, _ROOT_MAGIC, f"{commit} {tree}".encode())
     return tree
 

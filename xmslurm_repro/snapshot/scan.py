@@ -41,7 +41,8 @@ class Part:
         prefix: Its path in the work tree with a final slash; empty for the work tree itself.
         repository: ``None`` for a folder that is in no repository.
         is_tracked: Whether it is a submodule, or the work tree itself.
-        files: Files and links by path from the work tree's root.
+        files: Files and links by path from the work tree's root; a `Known`, which begins as a
+            stamp does, of those that were read.
         witnesses: Stamps of all files outside the work tree that decide what is found, from
             before they were read; ``None`` where it depends on more than such files.
     """
