@@ -21,6 +21,9 @@ from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
 
+DEEPEST = 250
+"""How deep folders may be nested in a snapshot: what walks a tree calls itself for each."""
+
 
 class EntryKind(Enum):
     """What an entry is, by git's mode."""

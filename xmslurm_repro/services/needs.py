@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from xmslurm_repro.errors import ReproError
+from xmslurm_repro.errors import FormatError, ReproError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import MEDIA_TYPE_INDEX, MEDIA_TYPE_MANIFEST, Image
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.model.snapshot import EntryKind, TreeEntry, decode_node
+from xmslurm_repro.model.snapshot import DEEPEST, EntryKind, TreeEntry, decode_node
 from xmslurm_repro.ports.record import ExperimentRow
 from xmslurm_repro.services.lookup import read_manifest
 from xmslurm_repro.services.tools import Tools
@@ -119,6 +119,10 @@ class _Finding:
         self._seen.add((experiment_id, node))
         shown = path.decode("utf-8", "backslashreplace")
         self._object(node, f"{what}: {shown or '.'}", experiment_id)
+        if path.count(b"/") > DEEPEST:
+            error = FormatError(f"folders are nested over {DEEPEST} deep")
+            self._trouble(experiment_id, f"{what}: {shown[:80]}…", error)
+            return
         try:
             entries = self._entries(node)
         except ReproError as error:

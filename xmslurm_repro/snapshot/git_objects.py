@@ -19,6 +19,7 @@ from typing import BinaryIO
 from xmslurm_repro.errors import IntegrityError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import EntryKind, TreeEntry
+from xmslurm_repro.snapshot.names import may_be_git_s
 from xmslurm_repro.snapshot.paths import shown
 from xmslurm_repro.snapshot.tree import StoredTree
 
@@ -43,10 +44,16 @@ class IdNamer:
 
     def __call__(self, kind: bytes, size_bytes: int, open_body: Callable[[], BinaryIO]) -> bytes:
         """Name an object as git does."""
-        hasher = hashlib.new(self.hash_name, b"%s %d\0" % (kind, size_bytes))
+        hasher, left = hashlib.new(self.hash_name, b"%s %d\0" % (kind, size_bytes)), size_bytes
         with open_body() as body:
             while chunk := body.read(_CHUNK_BYTES):
                 hasher.update(chunk)
+                left -= len(chunk)
+        if left:
+            raise IntegrityError(
+                f"a file has {size_bytes - left} bytes and should have {size_bytes}: the snapshot"
+                " was not made by us"
+            )
         return hasher.digest()
 
 
@@ -140,7 +147,10 @@ class GitTree:
         is_plain = not any(below.startswith(path) for below in self.submodules)
         if is_plain and node in self.known:
             return self.known[node]
-        records = [self._record(entry, path) for entry in self.tree.node(node, path)]
+        records: list[tuple[bytes, bytes]] = []
+        # No comprehension: it would be one more call for each folder above.
+        for entry in self.tree.node(node, path):
+            records.append(self._record(entry, path))  # noqa: PERF401
         body = b"".join(record for _, record in sorted(records))
         name = self.keep(b"tree", len(body), lambda: io.BytesIO(body))
         if is_plain:
@@ -149,7 +159,7 @@ class GitTree:
 
     def _record(self, entry: TreeEntry, folder: bytes) -> tuple[bytes, bytes]:
         path, mode = folder + entry.name, _GIT_MODES[entry.kind]
-        if entry.name.lower() == b".git":
+        if isinstance(self.keep, LooseWriter) and may_be_git_s(entry.name):
             raise IntegrityError(f"the snapshot has an entry {shown(path)!r}, which git refuses")
         if entry.kind is not EntryKind.DIRECTORY:
             digest = entry.digest

@@ -11,6 +11,7 @@ from xmslurm_repro.errors import IntegrityError, StoreError, UsageError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import EntryKind, TreeEntry
 from xmslurm_repro.ports.progress import Progress, SilentProgress
+from xmslurm_repro.snapshot.names import may_be_git_s
 from xmslurm_repro.snapshot.tree import StoredTree
 from xmslurm_repro.store.tar import TarWriter
 
@@ -79,10 +80,7 @@ class _Restoring:
         # ever written through a link. What is left is a repository that would run hooks.
         for entry in self._tree.node(node, path):
             if entry.name.lower() == b".git":
-                raise IntegrityError(
-                    f"the snapshot has an entry {os.fsdecode(path + entry.name)!r}, which no"
-                    " capture makes and which may run commands; nothing more is restored"
-                )
+                raise _refused(path + entry.name)
             place = os.path.join(target, entry.name)
             if os.path.lexists(place):
                 raise StoreError(
@@ -93,9 +91,16 @@ class _Restoring:
             if entry.kind is EntryKind.DIRECTORY:
                 os.mkdir(place)  # noqa: PTH102 (a path of bytes)
                 os.chmod(place, 0o755)  # noqa: S103 (as git makes them)
+                self._demand_harmless(entry, target, path)
                 self.folder(entry.digest, place, path + entry.name + b"/")
             else:
                 self._entry(entry, target, place)
+                self._demand_harmless(entry, target, path)
+
+    def _demand_harmless(self, entry: TreeEntry, folder: bytes, path: bytes) -> None:
+        # No name is refused for what another file system would make of it: this one is asked.
+        if may_be_git_s(entry.name) and os.path.lexists(os.path.join(folder, b".git")):
+            raise _refused(path + entry.name)
 
     def _entry(self, entry: TreeEntry, folder: bytes, place: bytes) -> None:
         # Whoever only captures does not wait for these 5 ms.
@@ -104,12 +109,17 @@ class _Restoring:
 
         with self._tree.open(entry.digest) as source:
             if entry.kind is EntryKind.SYMLINK:
-                os.symlink(source.read(), place)
+                text = source.read()
+                _demand_size(entry, len(text))
+                if b"\0" in text:
+                    raise IntegrityError(f"the link {os.fsdecode(place)!r} leads nowhere: a NUL")
+                os.symlink(text, place)
                 return
             descriptor, temporary = tempfile.mkstemp(prefix=b".tmp-", dir=folder)
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     copyfileobj(source, file, _CHUNK_BYTES)
+                    _demand_size(entry, file.tell())
                     os.fchmod(descriptor, 0o755 if entry.kind is EntryKind.EXECUTABLE else 0o644)
                 os.rename(temporary, place)
             except BaseException:
@@ -119,12 +129,28 @@ class _Restoring:
         self._advance(entry.size_bytes)
 
 
+def _refused(path: bytes) -> IntegrityError:
+    return IntegrityError(
+        f"the snapshot has an entry {os.fsdecode(path)!r}, which is a repository's here and may"
+        " run commands; nothing more is restored"
+    )
+
+
+def _demand_size(entry: TreeEntry, size_bytes: int) -> None:
+    if size_bytes != entry.size_bytes:
+        raise IntegrityError(
+            f"{os.fsdecode(entry.name)!r} has {size_bytes} bytes and should have"
+            f" {entry.size_bytes}: the snapshot was not made by us"
+        )
+
+
 def _make_empty(target: Path) -> None:
     try:
         target.mkdir(parents=True)
     except FileExistsError:
         with suppress(NotADirectoryError), os.scandir(target) as found:
             if next(found, None) is None:
+                target.chmod(0o755)
                 return
         raise UsageError(
             f"cannot restore into {target}: it is not an empty folder",
@@ -141,4 +167,5 @@ def _writing(shown: str) -> Iterator[None]:
         raise StoreError(
             f"cannot restore into {shown}: {error.strerror or error}",
             hint="Name a folder that you may write, on a disk with room for the snapshot.",
+            details=[f"at: {error.filename!r}"] if error.filename else [],
         ) from error

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from xmslurm_repro.model.snapshot import DEEPEST
 from xmslurm_repro.snapshot.cache import Stamp, cache_file, stamp
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.ignore import IgnoreRules
@@ -169,6 +170,9 @@ class _PartScan:
         while self._folders:
             prefix, is_ignored, chain = self._folders.pop()
             place = os.path.join(self._root, prefix)
+            if prefix.count(b"/") > DEEPEST:
+                self._scan.unreadable[prefix.rstrip(b"/")] = f"over {DEEPEST} folders deep"
+                continue
             try:
                 folder = prefix.rstrip(b"/") or b"."
                 self._scan.folders[folder] = stamp(os.lstat(place))

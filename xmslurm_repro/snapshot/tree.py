@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from xmslurm_repro.errors import MissingObjectError
+from xmslurm_repro.errors import FormatError, MissingObjectError
 from xmslurm_repro.model.digest import Digest
-from xmslurm_repro.model.snapshot import EntryKind, PathEntry, TreeEntry, decode_node
+from xmslurm_repro.model.snapshot import DEEPEST, EntryKind, PathEntry, TreeEntry, decode_node
 from xmslurm_repro.ports.store import ObjectStore
 
 
@@ -67,6 +67,8 @@ class StoredTree:
 
     def node(self, digest: Digest, path: bytes = b"") -> tuple[TreeEntry, ...]:
         """The entries of the folder *path*, whose node is *digest*, sorted by name."""
+        if path.count(b"/") > DEEPEST:
+            raise FormatError(f"the snapshot {self._root} has folders nested over {DEEPEST} deep")
         if digest not in self._nodes:
             where = f"node {digest} (folder {os.fsdecode(path) or '.'!r})"
             try:
