@@ -15,7 +15,10 @@ from xmslurm_repro.errors import NotSupportedError, ReproError
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.xm import config, executables, execution, resources, status
 from xmslurm_repro.xm.console import Console, Verbatim
-from xmslurm_repro.xm.experimental.parameter_controller import parameter_controller
+from xmslurm_repro.xm.experimental.parameter_controller import (
+    ParameterControllerMode,
+    parameter_controller,
+)
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.job_blocks import get_args_for_python_entrypoint
 
@@ -131,7 +134,14 @@ MODULE = xm.ModuleName("train")
             lambda: xm_slurm.python_container(executor_spec=SPEC, entrypoint=MODULE, ssh=True),
             "python_container fetches nothing over SSH",
         ),
-        (lambda: parameter_controller(executable=None, executor=None), "parameter controller"),
+        (
+            lambda: parameter_controller(
+                executable=None,
+                executor=None,
+                controller_mode=ParameterControllerMode.REMOTE_ONLY,
+            ),
+            "parameter controller",
+        ),
         (execution.SlurmExecutionClient, "execution client"),
         (execution.get_client, "execution client"),
         (lambda: asyncio.run(execution.launch(job=None)), "without an experiment"),

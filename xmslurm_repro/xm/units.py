@@ -156,6 +156,10 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
         self.wait_for(dependency)
         return reported(super().add(job, args, identity=identity))
 
+    def run_beside(self, body: Awaitable[Any]) -> None:
+        """Run *body* beside the script; the end of the experiment's block waits for it."""
+        self._create_task(body)
+
     def hold(self) -> tuple[asyncio.Future[xm.Job], asyncio.Future[None]]:
         """
         Collect the job that is added next instead of submitting it, as arrays need.
