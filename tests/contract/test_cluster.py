@@ -359,11 +359,27 @@ def test_a_check_names_what_is_there(place: Place):
     assert {"state folder", "runtime bubblewrap", "scheduler"} <= {fact.name for fact in facts}
 
 
+def test_what_a_command_got_and_took_is_recorded(place: Place):
+    script = "printf -v x '%20000000s'; sleep 1.2; bash -c 'kill -9 $$'; exit $?"
+    env = tuple(sorted([*ENV, ("ODD", "a\nb")]))
+    wanted = submission(place.image(), ["bash", "-c", script], token=fresh_token(), env=env)
+
+    outcome = outcome_of(place.play(wanted))
+
+    facts = dict(outcome.facts)
+    names = sorted([*(name for name, _ in env), "XMSLURM_ATTEMPT", "XMSLURM_RESTART_COUNT"])
+    assert " ".join(names) == facts["environment"]
+    assert 19 <= int(facts["memory_peak_mib"]) < 200
+    assert facts["exit_signal"] == "9"
+    assert "core=0" in facts["limits"]
+
+
 def test_the_facts_of_the_node_are_recorded(place: Place):
     outcome = outcome_of(place.play(submission(place.image(), ["true"], token=fresh_token())))
 
     facts = dict(outcome.facts)
-    wanted = {"node", "kernel", "os", "glibc", "cpu_model", "cpu_flags_sha256", "memory_mib"}
+    wanted = {"node", "kernel", "os", "glibc", "cpu_model", "cpu_flags_sha256", "cpu_simd"}
+    wanted |= {"cpus_allowed", "memory_mib", "limits"}
     assert set() == {name for name in wanted if not facts.get(name)}
     assert facts["runtime_version"].startswith("bubblewrap 0.")
     assert facts["attempt"] == outcome.attempt

@@ -89,3 +89,13 @@ def test_an_edit_of_the_code_does_not_read_the_packages_again(place: Place):
     assert [(RunState.COMPLETED, None)] * 2 == [(o.state, o.reason) for o in (first, second)]
     assert second.image == image.manifest.digest
     assert first.image != second.image
+
+
+@pytest.mark.parametrize("place", ["docker"], indirect=True)
+def test_a_container_of_docker_is_held_to_the_memory_of_its_job(place: Place):
+    argv = ["bash", "-c", "printf -v x '%300000000s'; echo still here"]
+    wanted = submission(place.image(), argv, token=fresh_token())
+
+    outcome = outcome_of(place.play(wanted))
+
+    assert (RunState.OUT_OF_MEMORY, 137) == (outcome.state, outcome.exit_code)

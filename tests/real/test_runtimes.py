@@ -42,6 +42,7 @@ from tests.contract.test_cluster import (
     test_the_environment_is_the_given_one_and_nothing_else,
     test_the_network_is_reached_only_where_it_was_asked_for,
     test_tmp_is_empty_writable_and_gone_afterwards,
+    test_what_a_command_got_and_took_is_recorded,
 )
 from tests.debian_root import USER_ID, Inside, debian_root
 from tests.support.docker_engine import engine_for
@@ -68,6 +69,7 @@ __all__ = [
     "test_the_environment_is_the_given_one_and_nothing_else",
     "test_the_network_is_reached_only_where_it_was_asked_for",
     "test_tmp_is_empty_writable_and_gone_afterwards",
+    "test_what_a_command_got_and_took_is_recorded",
 ]
 
 

@@ -25,6 +25,7 @@ JOB_FILES = (
     "job-secrets",
     "job-trees",
     "job-node",
+    "job-measure",
     "job-run",
     "job-again",
 )

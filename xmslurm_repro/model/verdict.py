@@ -22,7 +22,10 @@ numbers first: another GPU reorders sums, a driver brings other kernels, other C
 pick other code."""
 
 _EVERY_RUN = frozenset(
-    {"attempt", "boot_id", "continues", "format", "hostname", "job_id", "node", "started_at"}
+    {
+        *("attempt", "boot_id", "cgroup_memory_peak_mib", "cpus_allowed", "format", "gpu_indexes"),
+        *("continues", "hostname", "job_id", "memory_peak_mib", "node", "started_at"),
+    }
 )
 """Facts that differ from run to run and explain nothing."""
 

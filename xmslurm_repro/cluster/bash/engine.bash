@@ -46,6 +46,12 @@ xm_outlast() {  # CODE: the code to go by
     return "$code"
 }
 
+xm_first_pid() {
+    local pid
+    pid=$("${xm_engine[@]}" container inspect --format '{{.State.Pid}}' "$xm_name" 2>/dev/null)
+    ((pid > 0)) && printf '%s' "$pid"
+}
+
 xm_kill() {
     "${xm_engine[@]}" kill -s KILL "$xm_name" >/dev/null 2>&1
     kill -KILL -- "-$xm_container" 2>/dev/null

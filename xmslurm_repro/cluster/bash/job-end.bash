@@ -18,6 +18,7 @@ xm_finish() {
     trap '' TERM INT HUP USR1 USR2
     [[ -n ${XM_MEMBER-} ]] && xm_leave_group "$1"
     [[ -n ${xm_facts_pid-} ]] && wait "$xm_facts_pid"
+    xm_add_late_facts
     if [[ -n ${xm_local-} ]] && xm_list_outputs >"$xm_local/outputs"; then
         xm_write outputs.sha256 <"$xm_local/outputs"
     elif [[ -n ${xm_local-} ]]; then

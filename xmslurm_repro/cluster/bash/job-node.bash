@@ -32,7 +32,7 @@ xm_sweep() {
 xm_fact() { printf '%s=%s\n' "$1" "${2//[[:cntrl:]]/ }"; }
 
 xm_cpu_facts() {
-    local line key value model= flags= stepping= microcode=
+    local line key value model= flags= stepping= microcode= part=
     while IFS= read -r line && [[ -n $line ]]; do
         key=${line%%[[:space:]:]*} value=${line#*: }
         case $line in
@@ -40,18 +40,24 @@ xm_cpu_facts() {
             flags*:* | Features*:*) flags=$value ;;
             stepping*) stepping=$value ;;
             microcode*) microcode=$value ;;
+            # What ARM has in place of a model.
+            'CPU implementer'* | 'CPU part'* | 'CPU variant'* | 'CPU revision'*) part+="${part:+, }${line%%[[:space:]]*:*} ${value}" ;;
         esac
     done </proc/cpuinfo
-    xm_fact cpu_model "$model"
+    xm_fact cpu_model "${model:-$part}"
     xm_fact cpu_stepping "$stepping"
     xm_fact cpu_microcode "$microcode"
     value=$(printf '%s\n' $flags | sort | sha256sum)
     xm_fact cpu_flags_sha256 "${value%% *}"
+    # Those by which numeric libraries choose their code.
+    xm_fact cpu_simd "$(printf '%s\n' $flags | grep -E '^(sse|ssse|avx|fma|f16c|amx|asimd|sve|sme(_|2|$)|bf16|i8mm|neon)' | sort | paste -s -d ' ')"
     xm_fact cpus "$(nproc)"
+    xm_fact cpus_allowed "$(sed -n 's/^Cpus_allowed_list:[[:space:]]*//p' /proc/self/status)"
 }
 
 xm_gpu_facts() {
     local line n=0
+    [[ -r /sys/module/amdgpu/version ]] && read -r line </sys/module/amdgpu/version && xm_fact gpu_driver "amdgpu $line"
     command -v nvidia-smi >/dev/null || return 0
     while IFS= read -r line; do
         xm_fact "gpu_$n" "$line"
@@ -61,7 +67,9 @@ xm_gpu_facts() {
     xm_fact gpus "$n"
     line=
     [[ -r /proc/driver/nvidia/version ]] && read -r line </proc/driver/nvidia/version
+    [[ -n $line ]] || line=$(timeout 20 nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
     xm_fact gpu_driver "$line"
+    xm_fact cuda_driver "$(timeout 20 nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9.]*\).*/\1/p' | head -n 1)"
 }
 
 xm_system_facts() {
@@ -81,7 +89,17 @@ xm_system_facts() {
     [[ -r /proc/sys/kernel/randomize_va_space ]] && read -r line </proc/sys/kernel/randomize_va_space && xm_fact aslr "$line"
     [[ -r /sys/kernel/mm/transparent_hugepage/enabled ]] && read -r line </sys/kernel/mm/transparent_hugepage/enabled && xm_fact transparent_hugepages "$line"
     xm_fact umask "$(umask)"
-    xm_fact limits "$(ulimit -Sa | awk '{v=$NF; sub(/.*-/,"",$0); print substr($0,1,1) "=" v}' | tr '\n' ' ')"
+    xm_fact limits "$(xm_limits_in_force)"
+}
+
+# Of this shell's, which the command inherits unless its runtime says otherwise.
+xm_limits_in_force() {
+    local option name all=
+    for name in address:v core:c data:d file:f locked:l memory:m files:n processes:u stack:s cpu:t; do
+        option=${name#*:}
+        all+="${all:+ }${name%:*}=$(ulimit -S -"$option" 2>/dev/null)"
+    done
+    printf '%s' "$all"
 }
 
 xm_facts() {
@@ -99,6 +117,8 @@ xm_facts() {
             xm_fact job_id "$xm_job_name"
             xm_fact partition "${SLURM_JOB_PARTITION-}"
             xm_fact gpu_indexes "${SLURM_JOB_GPUS-}"
+            xm_fact allocated_cpus "${SLURM_CPUS_ON_NODE-}"
+            xm_fact allocated_memory_mib "${SLURM_MEM_PER_NODE-${SLURM_MEM_PER_CPU:+$((SLURM_MEM_PER_CPU * ${SLURM_CPUS_ON_NODE:-1}))}}"
         fi
         xm_system_facts
         xm_cpu_facts

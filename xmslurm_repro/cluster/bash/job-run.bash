@@ -92,6 +92,7 @@ xm_start() {
     oom=$(xm_oom_kills)
     if ((${#xm_secret_fields[@]})); then exec 7< <(xm_say_secrets); else exec 7</dev/null; fi
     ulimit -S -c 0
+    xm_name_environment
     xm_hide_secrets
     xm_build_command
     # Job control, because without it the shell starts what goes to the background with SIGINT
@@ -102,9 +103,12 @@ xm_start() {
     exec 7<&-
     set +m
     xm_guard
+    xm_watch_memory
     xm_wait
     xm_outlast "$?"
     code=$?
+    xm_exit_code=$code
+    xm_unwatch_memory
     ((code > 128)) && xm_await_signal
     xm_unguard
     if [[ -n ${xm_interrupted-} ]]; then

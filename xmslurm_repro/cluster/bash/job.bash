@@ -7,6 +7,7 @@
 set -u -o pipefail
 export LC_ALL=C TZ=UTC
 umask 022
+xm_page_bytes=$(getconf PAGESIZE 2>/dev/null) || xm_page_bytes=4096
 xm_path=$PATH
 unset -v CDPATH GLOBIGNORE BASH_ENV ENV TAR_OPTIONS GZIP POSIXLY_CORRECT
 

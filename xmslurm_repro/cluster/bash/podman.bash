@@ -16,6 +16,7 @@ xm_prepare() {
     xm_user=() xm_more=()
     ((UID)) && xm_user=(--userns=keep-id)
     xm_limit_podman
+    xm_find_init && xm_more+=(--init "--init-path=$xm_init")
     xm_image_id=${xm_config#sha256:}
     xm_name=xm-$xm_token-$xm_task-${xm_attempt/+/_}${xm_rank:+-$xm_rank}
     if ! "${xm_podman[@]}" image exists "$xm_image_id" 2>/dev/null; then
@@ -76,6 +77,16 @@ xm_pull() {
         ((xm_registry_is_insecure)) && how=(--tls-verify=false)
     fi
     "${xm_podman[@]}" pull -q "${how[@]}" "$from" 8>&- 9>&-
+}
+
+# Who waits for what the command leaves behind, and is killed by signals that it does not know: the
+# first process of a container is not. It is no part of podman.
+xm_find_init() {
+    local init
+    for init in /usr/libexec/podman/catatonit /usr/lib/podman/catatonit catatonit docker-init tini-static; do
+        xm_init=$(command -v "$init") && xm_init=$(realpath -e -- "$xm_init") && return 0
+    done
+    return 1
 }
 
 # podman asks for more than it may have where root lacks CAP_SYS_RESOURCE; 32768 processes are what
