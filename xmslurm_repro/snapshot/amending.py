@@ -21,12 +21,10 @@ from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import ObjectBatch, ObjectStore
 from xmslurm_repro.snapshot.cache import Known, Stamp, cache_file, now_ns, stamp
-from xmslurm_repro.snapshot.capturing import Capture, without_collection
-from xmslurm_repro.snapshot.choosing import Rules
+from xmslurm_repro.snapshot.collection import without_collection
 from xmslurm_repro.snapshot.git_settings import GitSettings, read_settings
 from xmslurm_repro.snapshot.head_tree import some_of_head
 from xmslurm_repro.snapshot.index import Index, read_some
-from xmslurm_repro.snapshot.lfs import reads_as_pointer
 from xmslurm_repro.snapshot.looking import LISTING_BYTES, listing_of
 from xmslurm_repro.snapshot.memory import Looked, Memory
 from xmslurm_repro.snapshot.nodes import mode_of
@@ -34,7 +32,7 @@ from xmslurm_repro.snapshot.origin import Basis, changes_of
 from xmslurm_repro.snapshot.reading import Reading, Unread
 from xmslurm_repro.snapshot.recall import Remembering, snapshot_of
 from xmslurm_repro.snapshot.repository import Head, Repository, read_head
-from xmslurm_repro.snapshot.scan import ID_BYTES, GitAccess, Part
+from xmslurm_repro.snapshot.scan import ID_BYTES, Part
 
 _RULES = {b".gitignore", b".gitattributes", b".gitmodules"}
 """Names of files that say something of others."""
@@ -67,27 +65,30 @@ def amend(
     Returns:
         ``None`` where only a look at everything can tell what the snapshot is, or what is wrong.
     """
-    root, memory, changed = looked.root, looked.memory, looked.changed or ()
-    environment, cache_dir = access
-    capture = Capture(
-        root=root,
+    amending = _Amending(
+        root=looked.root,
+        memory=looked.memory,
         store=store,
-        access=GitAccess(environment=environment, cache_dir=cache_dir),
-        rules=Rules(choice) if choice else None,
+        environment=access[0],
+        cache_dir=access[1],
+        choice=choice,
         progress=progress,
     )
-    remembering = Remembering(root=root, cache_dir=cache_dir, asked=memory.asked)
     try:
-        return _Amending(capture=capture, memory=memory, remembering=remembering).run(changed)
+        return amending.run(looked.changed or ())
     except (_LookAtAllError, ReproError, OSError, ValueError, RecursionError):
         return None
 
 
 @dataclass(kw_only=True)
 class _Amending:
-    capture: Capture
+    root: bytes
     memory: Memory
-    remembering: Remembering
+    store: ObjectStore
+    environment: Mapping[str, str]
+    cache_dir: Path
+    choice: Choice | None
+    progress: Progress | None
     # What is another one now, by its number in memory.
     stamps: dict[int, Stamp] = field(default_factory=dict)
     # What was read, by path.
@@ -95,17 +96,17 @@ class _Amending:
 
     def run(self, changed: Sequence[int]) -> Snapshot:
         """See `amend`."""
-        memory, capture = self.memory, self.capture
+        memory = self.memory
         if len(memory.places) >= _MANY_PLACES:
             raise _LookAtAllError
-        began_ns = capture.began_ns = now_ns(capture.access.cache_dir)
+        began_ns = now_ns(self.cache_dir)
         before = snapshot_of(memory)
         parts = self._parts(self._paths(changed))
-        with capture.store.batch() as batch:
+        with self.store.batch() as batch:
             bases = [self._basis(part) for part in parts]
             self._doubt(parts, dict(before.origin.notable))
-            self._read(parts, bases, batch)
-            nodes = _Nodes(self.files, capture.store, batch)
+            self._read(parts, bases, batch, began_ns)
+            nodes = _Nodes(self.files, self.store, batch)
             root, size_bytes = before.root, before.size_bytes
             if self.files:
                 root, size_bytes = nodes.rewrite(b"", root)
@@ -115,9 +116,10 @@ class _Amending:
         origin = replace(before.origin, changed=tuple(sorted(changes.items())))
         snapshot = replace(before, root=root, size_bytes=size_bytes, origin=origin)
         # What was read of git's files just now must be what the memory was of.
-        if not memory.is_of(self.remembering.asked):
+        if not memory.is_of(memory.asked):
             raise _LookAtAllError
-        self.remembering.remember_amended(
+        remembering = Remembering(root=self.root, cache_dir=self.cache_dir, asked=memory.asked)
+        remembering.remember_amended(
             memory,
             snapshot,
             stamps=self.stamps,
@@ -128,7 +130,7 @@ class _Amending:
 
     def _paths(self, changed: Sequence[int]) -> dict[bytes, Stamp]:
         """The files that changed; the folders that did must hold the names that they held."""
-        memory, root = self.memory, self.capture.root
+        memory, root = self.memory, self.root
         paths = memory.names.split(b"\0")
         files: dict[bytes, Stamp] = {}
         for number in changed:
@@ -150,13 +152,13 @@ class _Amending:
     def _check_folder(self, path: bytes, found: Stamp, listing: bytes) -> None:
         if not stat.S_ISDIR(found.mode):
             raise _LookAtAllError
-        with os.scandir(os.path.join(self.capture.root, path)) as entries:
+        with os.scandir(os.path.join(self.root, path)) as entries:
             if listing_of(entries) != listing:
                 raise _LookAtAllError
 
     def _parts(self, files: Mapping[bytes, Stamp]) -> list[Part]:
         """The repositories that *files* are in, with no other files."""
-        root, places = self.capture.root, []
+        root, places = self.root, []
         for own, git_dir, common_dir in self.memory.repositories:
             if own != root and not own.startswith(root + b"/"):
                 raise _LookAtAllError
@@ -176,9 +178,8 @@ class _Amending:
     def _part(self, prefix: bytes, repository: Repository | None) -> Part:
         settings, head = GitSettings(excludes_file=None), Head(branch=None, commit=None)
         if repository is not None:
-            access = self.capture.access
-            remembered = cache_file(access.cache_dir, repository.root, "git")
-            settings, _ = read_settings(repository, access.environment, remembered)
+            remembered = cache_file(self.cache_dir, repository.root, "git")
+            settings, _ = read_settings(repository, self.environment, remembered)
             head = read_head(repository)
         return Part(
             prefix=prefix, repository=repository, settings=settings, head=head, index=Index()
@@ -199,7 +200,7 @@ class _Amending:
         part.index = index
         if commit is None:
             return Basis(head={}, vouched={})
-        remembered = cache_file(self.capture.access.cache_dir, repository.root, "x")
+        remembered = cache_file(self.cache_dir, repository.root, "x")
         head = some_of_head(repository, commit, index, wanted, remembered)
         if head is None:
             raise _LookAtAllError
@@ -207,29 +208,32 @@ class _Amending:
 
     def _doubt(self, parts: Sequence[Part], notable: Mapping[str, str]) -> None:
         """What is to be said of a file, or was, is not for us to say."""
-        rules, root = self.capture.rules, self.capture.root
-        for part in parts:
-            for path, found in part.files.items():
-                is_tracked = path[len(part.prefix) :] in part.index.entries
-                if path.decode() in notable:
-                    raise _LookAtAllError
-                if rules is not None and (
-                    rules.doubt(root, path, found, is_tracked=is_tracked)
-                    or reads_as_pointer(root, path, found)
-                ):
-                    raise _LookAtAllError
+        paths = [(part, path) for part in parts for path in part.files]
+        if any(path.decode() in notable for _, path in paths):
+            raise _LookAtAllError
+        if self.choice is None or not paths:
+            return
+        from xmslurm_repro.snapshot.choosing import Rules  # noqa: PLC0415 (costs 8 ms)
+        from xmslurm_repro.snapshot.lfs import reads_as_pointer  # noqa: PLC0415
 
-    def _read(self, parts: Sequence[Part], bases: Sequence[Basis], batch: ObjectBatch) -> None:
+        rules = Rules(self.choice)
+        for part, path in paths:
+            found, is_tracked = part.files[path], path[len(part.prefix) :] in part.index.entries
+            doubt = rules.doubt(self.root, path, found, is_tracked=is_tracked)
+            if doubt is not None or reads_as_pointer(self.root, path, found):
+                raise _LookAtAllError
+
+    def _read(
+        self, parts: Sequence[Part], bases: Sequence[Basis], batch: ObjectBatch, began_ns: int
+    ) -> None:
         unread: list[Unread] = []
         for part, basis in zip(parts, bases, strict=True):
             for path, found in part.files.items():
                 needs_id = basis.needs_object_id(path, part.prefix)
                 name = part.settings.hash_name if needs_id else None
                 unread.append((path, found, name, part.files))
-        capture, reading = self.capture, Reading(files=self.files)
-        reading.read(
-            capture.root, unread, batch, began_ns=capture.began_ns, progress=capture.progress
-        )
+        reading = Reading(files=self.files)
+        reading.read(self.root, unread, batch, began_ns=began_ns, progress=self.progress)
         if reading.moved or reading.unreadable:
             raise _LookAtAllError
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -33,6 +31,7 @@ from xmslurm_repro.snapshot.cache import (
     stamp,
 )
 from xmslurm_repro.snapshot.choosing import Notes, Rules, choose
+from xmslurm_repro.snapshot.collection import without_collection
 from xmslurm_repro.snapshot.git_settings import GitSettings
 from xmslurm_repro.snapshot.index import Index
 from xmslurm_repro.snapshot.nodes import Root, write_nodes
@@ -50,21 +49,6 @@ if TYPE_CHECKING:
 _ATTEMPTS = 3
 _MANY_PLACES = 1000
 """Beyond this it is time to find out which of them are still needed."""
-
-
-@contextmanager
-def without_collection() -> Iterator[None]:
-    """
-    Let the garbage collector rest: a quarter of the time would go into looking for cycles among
-    hundreds of thousands of tuples, which have none.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 @without_collection()

@@ -16,8 +16,6 @@ from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.snapshot.cache import save_checked
-from xmslurm_repro.snapshot.git_conditions import conditions
-from xmslurm_repro.snapshot.remotes import remotes_of
 from xmslurm_repro.snapshot.repository import Repository
 from xmslurm_repro.snapshot.witnesses import Witnesses, load_checked, witness
 
@@ -175,6 +173,8 @@ def _load(
 ) -> StackedConfig:
     from dulwich.config import ConfigFile, StackedConfig  # noqa: PLC0415 (costs 25 ms)
 
+    from xmslurm_repro.snapshot.git_conditions import conditions  # noqa: PLC0415
+
     def open_included(path: str | os.PathLike[str]) -> IO[bytes]:
         included.append(os.fspath(path))
         return open(path, "rb")
@@ -202,6 +202,8 @@ def _load(
 
 
 def _extract(config: StackedConfig, environment: Mapping[str, str]) -> GitSettings:
+    from xmslurm_repro.snapshot.remotes import remotes_of  # noqa: PLC0415 (rarely needed)
+
     return GitSettings(
         excludes_file=_path(config, "excludesFile", "ignore", environment),
         attributes_file=_path(config, "attributesFile", "attributes", environment),
