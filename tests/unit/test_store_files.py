@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 from pathlib import Path
 
 import pytest
 
 from xmslurm_repro.errors import StoreError
+from xmslurm_repro.store import files
 from xmslurm_repro.store.files import Temporary, make_folder, new_file, remove_stale, write_atomic
 from xmslurm_repro.store.hashing import (
     Blake3Hasher,
@@ -98,3 +100,30 @@ def test_names_are_those_of_b3sum_and_sha256sum():
 
     assert empty_blake3 == str(blake3_digest(b""))
     assert empty_sha256 == str(sha256_digest(b""))
+
+
+def test_what_was_published_is_not_removed_by_a_namesake(tmp_path):
+    first = files.Temporary(tmp_path)
+    first.publish(tmp_path / "published")
+    (tmp_path / first.path.name).write_text("somebody else's")
+    first.discard()
+    second = files.Temporary(tmp_path)
+    second.discard()
+    (tmp_path / second.path.name).write_text("somebody else's")
+    second.discard()
+
+    assert {"published", first.path.name, second.path.name} == {
+        path.name for path in tmp_path.iterdir()
+    }
+
+
+def test_unfinished_files_have_names_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_NUMBERS", itertools.count())
+    one = files.Temporary(tmp_path)
+    monkeypatch.setattr(files, "_NUMBERS", itertools.count())
+    other = files.Temporary(tmp_path)
+
+    assert one.path != other.path
+    assert {0o600} == {path.stat().st_mode & 0o777 for path in (one.path, other.path)}
+    one.discard()
+    other.discard()

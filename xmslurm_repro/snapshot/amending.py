@@ -13,9 +13,9 @@ import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xmslurm_repro.errors import ReproError
-from xmslurm_repro.model.choice import Choice
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.progress import Progress
@@ -33,6 +33,9 @@ from xmslurm_repro.snapshot.reading import Reading, Unread
 from xmslurm_repro.snapshot.recall import Remembering, snapshot_of
 from xmslurm_repro.snapshot.repository import Head, Repository, read_head
 from xmslurm_repro.snapshot.scan import ID_BYTES, Part
+
+if TYPE_CHECKING:
+    from xmslurm_repro.model.choice import Choice
 
 _RULES = {b".gitignore", b".gitattributes", b".gitmodules"}
 """Names of files that say something of others."""
