@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from tests.support.git_box import GitBox, fingerprint
+from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Origin
+from xmslurm_repro.snapshot import StoredTree, witnesses
 from xmslurm_repro.snapshot.identity import identify
 
 
@@ -39,6 +42,66 @@ def test_a_clean_snapshot_has_the_tree_of_its_commit(tmp_path: Path, hash_name: 
 
     assert git_says(box, "HEAD^{tree}") == origin.tree == origin.commit_tree
     assert before == fingerprint(box.root)
+
+
+@pytest.mark.parametrize("hash_name", ["sha1", "sha256"])
+def test_ids_taken_down_at_the_capture_are_those_of_the_bytes_and_spare_a_second_reading(
+    tmp_path: Path, hash_name: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
+    box = GitBox(tmp_path / "box", init=False)
+    box.git("init", "-q", "-b", "main", f"--object-format={hash_name}")
+    fill(box)
+    for number in range(100):
+        box.write(f"many/{number}", f"{number}\r\n")
+    box.write("large", bytes(range(256)) * 20_000)
+    # What git would hold of these is something else: what counts is what lies there.
+    box.write(".gitattributes", "many/* text eol=lf\n")
+    inner = GitBox(tmp_path / "inner", init=False)
+    inner.git("init", "-q", "-b", "main", f"--object-format={hash_name}")
+    fill(inner)
+    inner.commit()
+    box.git("submodule", "--quiet", "add", str(inner.root), "sub")
+    box.commit()
+    snapshot = box.capture(with_git_ids=True)
+    opened: list[Digest] = []
+    real = StoredTree.open
+
+    def watch(tree: StoredTree, digest: Digest) -> BinaryIO:
+        opened.append(digest)
+        return real(tree, digest)
+
+    monkeypatch.setattr(StoredTree, "open", watch)
+    quick = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    few = len(opened)
+    for path in box.cache.iterdir():
+        path.unlink()
+    slow = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+
+    assert quick.tree == slow.tree
+    assert few < 40 < 100 < len(opened) - few
+
+
+def test_ids_of_the_other_kind_are_not_taken_for_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(witnesses, "RACY_MARGIN_NS", -3_600_000_000_000)
+    box = GitBox(tmp_path / "box", init=False)
+    box.git("init", "-q", "-b", "main", "--object-format=sha256")
+    nested = GitBox(tmp_path / "other")
+    for number in range(60):
+        nested.write(f"n/{number}", f"{number}")
+    nested.commit()
+    box.write("a", "a")
+    box.commit()
+    nested.root.rename(box.root / "nested")
+
+    snapshot = box.capture(with_git_ids=True)
+    said = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+
+    for path in box.cache.iterdir():
+        path.unlink()
+    assert said == identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
 
 
 def test_a_changed_snapshot_has_the_tree_that_git_would_write(tmp_path: Path):

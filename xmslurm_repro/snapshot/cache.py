@@ -25,6 +25,7 @@ from xmslurm_repro.store.files import Temporary, make_folder, remove_stale
 _MAGIC = b"xmslurm-stat-cache/2\n"
 _RECORD = struct.Struct("<qqqQI32s32s")
 _COUNTS = struct.Struct("<QQ")
+_PADDING = bytes(32 - 20)
 NO_ID = bytes(32)
 """Stands for a git object id that is not known."""
 
@@ -108,6 +109,29 @@ class StatCache:
         self.places = frozenset(body[_COUNTS.size : begin].decode().splitlines())
         records = map(Known._make, _RECORD.iter_unpack(memoryview(body)[begin:end]))
         self.known = dict(zip(body[end:].split(b"\0"), records, strict=False))
+
+
+def known_git_ids(path: Path, width: int) -> dict[bytes, bytes]:
+    """
+    Ids that git would give contents, by their BLAKE3, as the `StatCache` in *path* knows them.
+
+    Args:
+        path: Its file.
+        width: How many bytes an id has: 20 or 32.
+    """
+    body = load_checked(path, _MAGIC)
+    if body is None:
+        return {}
+    count, where = _COUNTS.unpack_from(body)
+    begin = _COUNTS.size + where
+    records = _RECORD.iter_unpack(memoryview(body)[begin : begin + count * _RECORD.size])
+    # One work tree may hold repositories of both kinds; the shorter ids are padded.
+    is_padded = width < len(NO_ID)
+    return {
+        digest: object_id[:width]
+        for *_, digest, object_id in records
+        if object_id != NO_ID and object_id.endswith(_PADDING) == is_padded
+    }
 
 
 def now_ns(folder: Path) -> int:

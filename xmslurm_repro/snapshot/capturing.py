@@ -62,6 +62,7 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     allow_no_repository: bool,
     choice: Choice | None,
     progress: Progress | None,
+    with_git_ids: bool,
     asked: Asked,
 ) -> Snapshot:
     """What `snapshot.capture` promises, by looking at everything."""
@@ -86,6 +87,7 @@ def capture_anew(  # noqa: PLR0913 (all that `capture` takes, and its memory)
     rules = Rules(choice) if choice else None
     remembering = Remembering(root=root, cache_dir=cache_dir, asked=asked)
     capturing = Capture(root=root, store=store, access=access, rules=rules, progress=progress)
+    capturing.with_git_ids = with_git_ids and first.head.commit is not None
     return capturing.run(first, remembering, began_ns)
 
 
@@ -125,6 +127,7 @@ class Capture:
     rules: Rules | None
     progress: Progress | None
     notes: Notes = field(default_factory=dict)
+    with_git_ids: bool = False
     # What an attempt found that failed elsewhere.
     fresh: dict[bytes, Known] = field(default_factory=dict)
     # What the file system's clock said then.
@@ -240,7 +243,7 @@ class Capture:
             ):
                 files[path] = known
             else:
-                name = part.settings.hash_name if needs_id else None
+                name = part.settings.hash_name if needs_id or self.with_git_ids else None
                 unread.append((path, found, name, part.files))
         return files, unread
 

@@ -115,6 +115,7 @@ class GitTree:
         is_checked: Whether it is certain already that these are equal; then none of their files
             is read or kept.
         known: Ids of folders by the digest of their nodes; grows.
+        known_blob: The id of what has that digest, where it need not be read for it.
     """
 
     tree: StoredTree
@@ -122,6 +123,7 @@ class GitTree:
     submodules: Mapping[bytes, tuple[bytes, bytes]] = field(default_factory=dict)
     is_checked: bool = False
     known: dict[Digest, bytes] = field(default_factory=dict)
+    known_blob: Callable[[Digest], bytes | None] = lambda _: None
 
     def root_id(self) -> bytes:
         """
@@ -163,7 +165,9 @@ class GitTree:
             raise IntegrityError(f"the snapshot has an entry {shown(path)!r}, which git refuses")
         if entry.kind is not EntryKind.DIRECTORY:
             digest = entry.digest
-            name = self.keep(b"blob", entry.size_bytes, lambda: self.tree.open(digest))
+            name = self.known_blob(digest) or self.keep(
+                b"blob", entry.size_bytes, lambda: self.tree.open(digest)
+            )
             return entry.name, b"%s %s\0%s" % (mode, entry.name, name)
         linked = self.submodules.get(path)
         if linked is not None and self.is_checked:

@@ -14,7 +14,7 @@ from xmslurm_repro.errors import FormatError, NoRepositoryError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.ports.store import ObjectStore
-from xmslurm_repro.snapshot.cache import cache_file, save_checked
+from xmslurm_repro.snapshot.cache import cache_file, known_git_ids, save_checked
 from xmslurm_repro.snapshot.git_objects import GitTree, IdNamer
 from xmslurm_repro.snapshot.git_storage import hash_name_of, open_objects, open_refs
 from xmslurm_repro.snapshot.head_tree import root_tree
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _TREES_MAGIC = b"xmslurm-git-trees/1\n"
 _REMOTE_MAGIC = b"xmslurm-on-remote/1\n"
+_FEW_FILES = 32
 _MOST_FOLDERS = 200_000
 _MOST_COMMITS = 50_000
 _SKEW_S = 7 * 24 * 3600
@@ -67,6 +68,7 @@ def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: 
         tree=StoredTree(store, snapshot.root),
         keep=IdNamer(hash_name=hash_name),
         submodules=dict(_submodules(repository, origin, cache_dir)),
+        known_blob=_BlobIds(cache_file(cache_dir, repository.root, "stat"), hash_name).of,
     )
     remembered = cache_file(cache_dir, repository.root, "trees")
     size = _load(tree, remembered, hash_name)
@@ -80,6 +82,25 @@ def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: 
         on_remote=_is_on_remote(repository, origin.commit, cache_dir),
     )
     return replace(snapshot, origin=completed)
+
+
+class _BlobIds:
+    """Ids of files that the capture took down when it read them."""
+
+    def __init__(self, remembered: Path, hash_name: str) -> None:
+        self._remembered = remembered
+        self._width = 32 if hash_name == "sha256" else 20
+        self._known: dict[bytes, bytes] | None = None
+        self._asked = 0
+
+    def of(self, digest: Digest) -> bytes | None:
+        self._asked += 1
+        if self._known is None:
+            # After an edit a few files are read sooner than what is known of all.
+            if self._asked <= _FEW_FILES:
+                return None
+            self._known = known_git_ids(self._remembered, self._width)
+        return self._known.get(bytes.fromhex(digest.hex))
 
 
 def _tree_of(repository: Repository, commit: str, cache_dir: Path) -> str:

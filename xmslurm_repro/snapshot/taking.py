@@ -33,6 +33,7 @@ def capture(  # noqa: PLR0913 (all that a capture depends on)
     choice: Choice | None = None,
     progress: Progress | None = None,
     environment: Mapping[str, str] | None = None,
+    with_git_ids: bool = False,
     looked: Looked | None = None,
 ) -> Snapshot:
     """
@@ -56,7 +57,8 @@ def capture(  # noqa: PLR0913 (all that a capture depends on)
         progress: Told of bytes read.
         environment: Where git's own configuration is found (HOME, XDG_CONFIG_HOME,
             GIT_CONFIG_GLOBAL, GIT_CONFIG_SYSTEM); by default this process's.
-
+        with_git_ids: Whether git's ids of files that are read are to be remembered for
+            `snapshot.identity`, which would have to read them again.
         looked: What a look at the work tree found a moment ago, with the same asked for and the
             same store; by default it is looked at now.
 
@@ -102,6 +104,7 @@ def capture(  # noqa: PLR0913 (all that a capture depends on)
         allow_no_repository=allow_no_repository,
         choice=choice,
         progress=progress,
+        with_git_ids=with_git_ids,
         asked=asked,
     )
 

@@ -101,6 +101,7 @@ class Snapshots:
             choice=self._choice(include, exclude),
             progress=progress,
             environment=self.git_environment,
+            with_git_ids=True,
         )
 
     def _choice(self, include: Sequence[str], exclude: Sequence[str]) -> Choice:
