@@ -203,3 +203,33 @@ def test_a_broken_lock_names_the_place(text, expected) -> None:
 
     assert caught.value.message.startswith("sub/pylock.toml: ")
     assert expected in caught.value.message
+
+
+def test_source_distributions_are_chosen_only_where_they_are_wanted_and_there_is_no_wheel():
+    digits = "a" * 64
+    lock = read_pylock(
+        f"""lock-version = "1.0"
+created-by = "x"
+[[packages]]
+name = "both"
+version = "1.0"
+sdist = {{ url = "https://x.example/both-1.0.tar.gz", hashes = {{ sha256 = "{digits}" }} }}
+wheels = [{{ url = "https://x.example/both-1.0-py3-none-any.whl", hashes = {{ sha256 = "{digits}" }} }}]
+[[packages]]
+name = "only"
+version = "2.0"
+sdist = {{ url = "https://x.example/only-2.0.tar.gz", hashes = {{ sha256 = "{digits}" }} }}
+[[packages]]
+name = "direct"
+archive = {{ url = "https://x.example/direct-3.0.zip", hashes = {{ sha256 = "{digits}" }} }}
+""",
+        "test",
+    )
+    found = select(lock, target(), "test", with_sdists=True)
+
+    assert ["both"] == [file.artifact.name for file in found.files]
+    assert [("direct", "3.0"), ("only", "2.0")] == [
+        (file.artifact.name, file.artifact.version) for file in found.sdists
+    ]
+    with pytest.raises(NoWheelError, match="2 packages: direct, only"):
+        select(lock, target(), "test")

@@ -182,7 +182,11 @@ def _print_manifest(about: ExperimentSummary, manifest: Manifest, jobs: Sequence
         fields.append(("image", str(image.manifest.digest)))
         fields.append(("base", f"{image.recipe.base_reference}  {image.recipe.base}"))
         fields += [
-            ("package", f"{artifact.name} {artifact.version}  {artifact.sha256}")
+            (
+                "package",
+                f"{artifact.name} {artifact.version}  {artifact.sha256}"
+                + (f"  built of {artifact.built.filename}" if artifact.built else ""),
+            )
             for artifact in image.recipe.artifacts
         ]
     if about.command:

@@ -71,6 +71,11 @@ class _SplitCommand(click.Command):
     metavar="NAME",
     help="Debian package, locked by `base lock`. Repeatable.",
 )
+@click.option(
+    "--build-sdists",
+    is_flag=True,
+    help="Build packages that have no wheel, once, in the base image.",
+)
 @click.option("--title", default="", help="What to call the experiment.")
 @click.option(
     "--env",
@@ -193,6 +198,7 @@ def _request(tools: Tools, argv: tuple[str, ...], given: Mapping[str, Any]) -> L
             lock=given["lock"],
             extras=given["extras"] or None,
             groups=given["groups"] or None,
+            build_sdists=given["build_sdists"] or None,
             system_packages=given["system_packages"] or None,
             allow_unborn=given["allow_unborn"] or given["no_git"],
             allow_no_repository=given["no_git"],
@@ -327,7 +333,9 @@ def _say_packages(plan: Plan) -> str:
     conda = sum(artifact.is_conda for artifact in plan.lock.artifacts)
     wheels = len(plan.lock.artifacts) - conda
     said = [plural(conda, "conda package")] if conda else []
-    said += [plural(wheels, "wheel")] if wheels or not conda else []
+    built = sum(artifact.built is not None for artifact in plan.lock.artifacts)
+    note = f" ({built} of them built here)" if built else ""
+    said += [plural(wheels, "wheel") + note] if wheels or not conda else []
     return f"{' and '.join(said)} from {plan.lock.path}"
 
 

@@ -76,6 +76,7 @@ def load_settings(
         lock=_value(values, "lock"),
         extras=_value(values, "extras") or (),
         groups=_value(values, "groups") or (),
+        build_sdists=_value(values, "build_sdists") or False,
         extra_system_packages=_value(values, "extra_system_packages") or (),
         default_cluster=default_cluster,
         clusters=clusters,

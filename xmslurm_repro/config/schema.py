@@ -64,6 +64,7 @@ FILE: Mapping[str, Node] = {
     "extras": kinds.listed(kinds.text, "names of extras", lone=True),
     "groups": kinds.listed(kinds.text, "names of dependency groups", lone=True),
     "extra_system_packages": kinds.listed(kinds.text, "names of Debian packages", lone=True),
+    "build_sdists": kinds.boolean,
     "default_cluster": kinds.text,
     "cache_dir": kinds.path,
     "secrets": kinds.listed(kinds.secret, "names of variables", lone=True),

@@ -105,6 +105,7 @@ class Settings:
         lock: The lock file to use when none is named, from the folder of the launch.
         extras: Optional dependencies to install when no launch names any.
         groups: Dependency groups to install when no launch names any.
+        build_sdists: Whether launches build source distributions without being told.
         extra_system_packages: Debian packages to install when no launch names any.
         default_cluster: The cluster to use when none is named; ``None`` when several are
             configured and none is chosen.
@@ -127,6 +128,7 @@ class Settings:
     lock: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    build_sdists: bool = False
     extra_system_packages: tuple[str, ...] = ()
     default_cluster: str | None = LOCAL
     clusters: Mapping[str, ClusterSettings] = field(

@@ -60,24 +60,27 @@ class SelectionCache:
 
 def _to_json(selection: Selection) -> dict[str, Json]:
     return {
-        "files": [
-            {
-                **pinned.artifact.to_json(),
-                "url": pinned.artifact.url,
-                "size_bytes": pinned.artifact.size_bytes,
-                "path": pinned.path,
-            }
-            for pinned in selection.files
-        ],
+        "files": [_file_to_json(pinned) for pinned in selection.files],
         "directories": [[name, path] for name, path in selection.directories],
         "python": selection.python,
+        "sdists": [_file_to_json(pinned) for pinned in selection.sdists],
+    }
+
+
+def _file_to_json(pinned: PinnedFile) -> dict[str, Json]:
+    return {
+        **pinned.artifact.to_json(),
+        "url": pinned.artifact.url,
+        "size_bytes": pinned.artifact.size_bytes,
+        "path": pinned.path,
     }
 
 
 def _from_json(reader: Reader) -> Selection:
-    python = reader.maybe("python")
+    python, sdists = reader.maybe("python"), reader.maybe("sdists")
     return Selection(
         python=python.text() if python else None,
+        sdists=tuple(map(_file_from_json, sdists.items())) if sdists else (),
         files=tuple(_file_from_json(item) for item in reader.field("files").items()),
         directories=tuple(
             (name, path)

@@ -112,7 +112,7 @@ class _Sources:
             yield "the snapshot", partial(_copy, partial(self.store.open, inside))
         elif artifact.url is not None and inside is None:
             yield public_url(artifact.url), partial(self._download, artifact.url)
-        if artifact.is_conda or artifact.is_deb:
+        if artifact.is_conda or artifact.is_deb or artifact.built is not None:
             return  # an index of PyPI's kind has none
         for index in self.index_urls:
             yield public_url(index), partial(self._download_from_index, index, artifact)
@@ -169,6 +169,11 @@ def _fetch_one(
             wrong.append(str(error))
         except (FetchError, IntegrityError, OSError, _NotOfferedError) as error:
             wrong.append(f"{label}: {error}")
+    if artifact.built is not None:
+        wrong.append(
+            f"it was built here of {artifact.built.filename}, and nobody else offers it: bring it "
+            "back from another store or a backup"
+        )
     wrong = wrong or ["the lock names no URL, and no index is configured"]
     return artifact.name, [f"{artifact.filename}: {reason}" for reason in wrong]
 

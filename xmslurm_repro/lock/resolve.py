@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,14 @@ from xmslurm_repro.lock.project import (
     parent,
     read_text,
 )
-from xmslurm_repro.lock.select import Selection, Unusable, no_wheel_error, read_pylock, select
+from xmslurm_repro.lock.select import (
+    PinnedFile,
+    Selection,
+    Unusable,
+    no_wheel_error,
+    read_pylock,
+    select,
+)
 from xmslurm_repro.lock.stale import check_covered
 from xmslurm_repro.lock.uvtool import uv_version
 from xmslurm_repro.model.canonical import Json
@@ -53,6 +61,7 @@ def resolve_lock(
     store: ObjectStore,
     cache_dir: Path,
     choice: Choice = DEFAULT_CHOICE,
+    with_sdists: bool = False,
 ) -> Lock | None:
     """
     Read the lock that is in force in *folder* of a snapshot. The work tree is not looked at.
@@ -69,6 +78,7 @@ def resolve_lock(
         store: Keeps the lock file.
         cache_dir: A folder of ours for what was found out; may be emptied at any time.
         choice: Extras and groups to take as well.
+        with_sdists: Whether a package without a wheel may be a source distribution.
 
     Returns:
         The lock; ``None`` when the project declares no dependencies and has no lock. An
@@ -95,19 +105,21 @@ def resolve_lock(
     data = tree.read(file.path)
     if data is None:
         raise LockMissingError(f"{file.path} is a link in the snapshot, not a file")
-    selection = _select(tree, file, target, choice, SelectionCache(cache_dir / "locks"))
+    cache = SelectionCache(cache_dir / "locks")
+    selection = _select(tree, file, target, choice, cache, with_sdists=with_sdists)
     check_covered(tree, file, selection, target, choice)
     own_python = selection.python and with_python(target, selection.python)
     return Lock(
         digest=store.put(data),
         path=file.path,
         kind=file.kind,
-        artifacts=_artifacts(tree, file.path, selection, target),
+        artifacts=_artifacts(tree, file.path, selection.files, target),
         sources=_sources(tree, file, selection, target),
         extras=choice.extras,
         groups=choice.groups,
         projects=installed_projects(tree, _installed_folders(tree, file, selection)),
         target=own_python or None,
+        sdists=_artifacts(tree, file.path, selection.sdists, target),
     )
 
 
@@ -125,7 +137,13 @@ def projects_without_lock(tree: Tree, folder: str) -> tuple[Project, ...]:
 
 
 def _select(
-    tree: Tree, file: LockFile, target: Target, choice: Choice, cache: SelectionCache
+    tree: Tree,
+    file: LockFile,
+    target: Target,
+    choice: Choice,
+    cache: SelectionCache,
+    *,
+    with_sdists: bool,
 ) -> Selection:
     inputs: list[Json] = []
     if file.kind == UV_LOCK:
@@ -147,27 +165,31 @@ def _select(
     }
     if choice != DEFAULT_CHOICE:
         key["choice"] = str(choice)
+    if with_sdists:
+        key["with_sdists"] = True
     known = cache.get(key)
     # uv.lock has no hash of a wheel in a folder index: the wheel may be another one by now.
-    if known is None or any(pinned.path for pinned in known.files):
-        known = _select_afresh(tree, file, target, choice)
+    if known is None or any(pinned.path for pinned in (*known.files, *known.sdists)):
+        known = _select_afresh(tree, file, target, choice, with_sdists=with_sdists)
         cache.put(key, known)
     return known
 
 
-def _select_afresh(tree: Tree, file: LockFile, target: Target, choice: Choice) -> Selection:
+def _select_afresh(
+    tree: Tree, file: LockFile, target: Target, choice: Choice, *, with_sdists: bool
+) -> Selection:
     if file.kind == PYLOCK:
         lock = read_pylock(read_text(tree, file.path), file.path)
-        return select(lock, target, file.path, choice)
+        return select(lock, target, file.path, choice, with_sdists=with_sdists)
     if file.kind == UV_LOCK:
         lock = read_pylock(from_uv.export(tree, file, choice), file.path)
-        return select(lock, target, file.path)
+        return select(lock, target, file.path, with_sdists=with_sdists)
     if file.kind == POETRY_LOCK:
         lock = read_pylock(from_tools.export(tree, file, choice), file.path)
-        return select(lock, target, file.path)
+        return select(lock, target, file.path, with_sdists=with_sdists)
     if file.kind == PDM_LOCK:
         lock = read_pylock(from_tools.export(tree, file, choice), file.path)
-        return select(lock, target, file.path, choice)
+        return select(lock, target, file.path, choice, with_sdists=with_sdists)
     if file.kind in {CONDA_LOCK, PIXI_LOCK}:
         return select_conda(read_text(tree, file.path), file.path, file.kind, target, choice)
     if choice != DEFAULT_CHOICE:
@@ -179,11 +201,11 @@ def _select_afresh(tree: Tree, file: LockFile, target: Target, choice: Choice) -
 
 
 def _artifacts(
-    tree: Tree, lock_path: str, selection: Selection, target: Target
+    tree: Tree, lock_path: str, files: Sequence[PinnedFile], target: Target
 ) -> tuple[Artifact, ...]:
     """The wheels; those that lie in the snapshot by the name of their content there."""
     artifacts, absent = [], []
-    for pinned in selection.files:
+    for pinned in files:
         one = pinned.artifact
         if pinned.path is None:
             artifacts.append(one)

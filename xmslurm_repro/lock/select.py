@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 from packaging.pylock import (
     Package,
@@ -19,7 +19,7 @@ from packaging.pylock import (
     PylockValidationError,
 )
 from packaging.tags import Tag
-from packaging.utils import InvalidWheelFilename, parse_wheel_filename
+from packaging.utils import InvalidWheelFilename, parse_sdist_filename, parse_wheel_filename
 
 from xmslurm_repro.errors import FormatError, NoWheelError
 from xmslurm_repro.lock.project import DEFAULT_CHOICE, Choice, no_such_choice
@@ -57,11 +57,13 @@ class Selection:
         directories: Name and path, from the lock's folder, of each package that is a folder of
             sources; sorted by name.
         python: Full version of the Python that is among the files; ``None`` if none is.
+        sdists: Source distributions of packages that have no wheel for the target.
     """
 
     files: tuple[PinnedFile, ...] = ()
     directories: tuple[tuple[str, str], ...] = ()
     python: str | None = None
+    sdists: tuple[PinnedFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,10 +94,17 @@ def read_pylock(text: str, where: str) -> Pylock:
         raise FormatError(f"{where}: not a lock file (PEP 751): {error}") from error
 
 
-def select(lock: Pylock, target: Target, where: str, choice: Choice = DEFAULT_CHOICE) -> Selection:
+def select(
+    lock: Pylock,
+    target: Target,
+    where: str,
+    choice: Choice = DEFAULT_CHOICE,
+    *,
+    with_sdists: bool = False,
+) -> Selection:
     """
     Choose what *lock* pins for *target*: default dependencies and those of *choice*, the best
-    wheel of each package.
+    wheel of each package; of one without a wheel its source distribution, if these are wanted.
 
     Raises:
         UsageError: If the lock does not have what *choice* names.
@@ -104,13 +113,15 @@ def select(lock: Pylock, target: Target, where: str, choice: Choice = DEFAULT_CH
     """
     _check_choice(lock, choice, where)
     tags = wheel_tags(target)
-    files, directories, unusable = [], [], []
+    files, directories, unusable, sdists = [], [], [], []
     for package, source in _choose(lock, target, tags, where, choice):
         version = str(package.version) if package.version else ""
         if isinstance(source, PackageDirectory):
             directories.append((str(package.name), source.path))
         elif isinstance(source, PackageWheel | PackageArchive) and _fits(source, tags):
             files.append(_pinned(package, source, where))
+        elif with_sdists and _is_sdist(source):
+            sdists.append(_pinned(package, source, where))
         else:
             found = _describe(package, source, tags, machine(target))
             unusable.append(Unusable(name=package.name, version=version, found=found))
@@ -119,6 +130,7 @@ def select(lock: Pylock, target: Target, where: str, choice: Choice = DEFAULT_CH
     return Selection(
         files=tuple(sorted(files, key=lambda file: file.artifact.name)),
         directories=tuple(sorted(directories)),
+        sdists=tuple(sorted(sdists, key=lambda file: file.artifact.name)),
     )
 
 
@@ -139,8 +151,9 @@ def no_wheel_error(
     return NoWheelError(
         f"{where} has no usable wheel for {count}: {names}",
         hint=hint
-        or "Build each into a wheel once (`uv build --wheel`), keep the wheel in the project, name "
-        'it as a source (`tool.uv.sources`: `{ path = "wheels/….whl" }`), and lock again.',
+        or "Let source distributions be built once in the base image with `--build-sdists`. Or "
+        "build each into a wheel (`uv build --wheel`), keep that in the project, name it as a "
+        'source (`tool.uv.sources`: `{ path = "wheels/….whl" }`), and lock again.',
         details=(
             (
                 f"target: Python {target.python} for {target.architecture}, "
@@ -222,13 +235,22 @@ def _fits(source: PackageWheel | PackageArchive, tags: Sequence[Tag]) -> bool:
     return source.subdirectory is None and not found.isdisjoint(tags)
 
 
-def _filename(source: PackageWheel | PackageArchive) -> str:
-    if isinstance(source, PackageWheel):
+def _is_sdist(source: Source | None) -> TypeGuard[PackageSdist | PackageArchive]:
+    """Whether it can be built; a source distribution at a URL is an archive to PEP 751."""
+    if isinstance(source, PackageArchive):
+        return source.subdirectory is None and _filename(source).endswith((".tar.gz", ".zip"))
+    return isinstance(source, PackageSdist)
+
+
+def _filename(source: PackageWheel | PackageArchive | PackageSdist) -> str:
+    if isinstance(source, PackageWheel | PackageSdist):
         return source.filename
     return (source.path or public_url(source.url or "")).rpartition("/")[2]
 
 
-def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str) -> PinnedFile:
+def _pinned(
+    package: Package, source: PackageWheel | PackageArchive | PackageSdist, where: str
+) -> PinnedFile:
     filename = _filename(source)
     digits = source.hashes.get("sha256", "")
     try:
@@ -237,7 +259,7 @@ def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str)
         raise FormatError(
             f"{where}: {filename} has no SHA-256, only {', '.join(sorted(source.hashes))}"
         ) from error
-    version = str(package.version or parse_wheel_filename(filename)[1])
+    version = str(package.version or _version_in(filename))
     # ``file:`` and a path: a wheel in the project. uv writes other files as ``file:///``.
     local = (source.url or "").partition("file:")[2]
     artifact = Artifact(
@@ -249,6 +271,12 @@ def _pinned(package: Package, source: PackageWheel | PackageArchive, where: str)
         size_bytes=source.size,
     )
     return PinnedFile(artifact=artifact, path=local or source.path)
+
+
+def _version_in(filename: str) -> str:
+    if filename.endswith(".whl"):
+        return str(parse_wheel_filename(filename)[1])
+    return str(parse_sdist_filename(filename)[1])
 
 
 def _describe(

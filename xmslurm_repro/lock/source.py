@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xmslurm_repro.lock.build_tools import pin_build_tools
 from xmslurm_repro.lock.fetch import fetch_artifacts
 from xmslurm_repro.lock.locate import locate_by_uv
 from xmslurm_repro.lock.logins import Logins, named_indexes
@@ -52,6 +53,7 @@ class Locks:
         target: Target,
         extras: Sequence[str] = (),
         groups: Sequence[str] = (),
+        with_sdists: bool = False,
     ) -> Lock | None:
         """As `resolve_lock`."""
         if self.logins is not None:
@@ -64,7 +66,14 @@ class Locks:
             store=self.store,
             cache_dir=self.cache_dir,
             choice=Choice.of(extras, groups),
+            with_sdists=with_sdists,
         )
+
+    def build_tools(
+        self, requires: Sequence[str], target: Target, where: str
+    ) -> tuple[Artifact, ...]:
+        """As `pin_build_tools`."""
+        return pin_build_tools(requires, target, where)
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """As `Lock.projects` and `projects_without_lock`."""

@@ -64,7 +64,8 @@ def _uncovered(
     *,
     overridden: frozenset[str],
 ) -> Iterator[str]:
-    versions = {one.artifact.name: one.artifact.version for one in selection.files}
+    pinned = (*selection.files, *selection.sdists)
+    versions = {one.artifact.name: one.artifact.version for one in pinned}
     directories = {name for name, _ in selection.directories}
     for requirement in wanted:
         name = canonicalize_name(requirement.name)

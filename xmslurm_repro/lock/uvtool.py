@@ -69,10 +69,14 @@ def export_lock(
 
 
 def compile_requirements(
-    lines: Sequence[str], python: str, *, config: Mapping[str, bytes] | None = None
+    lines: Sequence[str],
+    python: str,
+    *,
+    config: Mapping[str, bytes] | None = None,
+    with_dependencies: bool = False,
 ) -> str:
     """
-    Look pinned requirements up in the index; give a pylock.toml with all their files.
+    Look requirements up in the index; give a pylock.toml with all their files.
 
     The index is the one that *lines*, *config* or the user's own uv configuration name.
 
@@ -80,11 +84,13 @@ def compile_requirements(
         lines: ``name==version`` and index options.
         python: The target's full Python version.
         config: ``pyproject.toml`` or ``uv.toml`` of the project, for ``tool.uv.index``.
+        with_dependencies: Whether what they need is taken as well.
 
     Raises:
         UvError: If the index cannot be reached or has no wheel of one of them.
     """
-    words = ["pip", "compile", "--no-deps", "--universal", "--no-build", "--generate-hashes"]
+    words = ["pip", "compile", "--universal", "--no-build", "--generate-hashes"]
+    words += [] if with_dependencies else ["--no-deps"]
     words += ["--no-header", "--python-version", python, "--format", "pylock.toml", "wanted.in"]
     # uv insists on some interpreter, although a universal answer does not depend on it.
     words += ["--python", sys.executable]

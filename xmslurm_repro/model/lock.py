@@ -78,6 +78,39 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """
+    Of what a wheel was built here, because nobody offers it.
+
+    Attributes:
+        filename: The source distribution's.
+        sha256: Of that file.
+        tools: What was there to build it with, such as ``setuptools 80.9.0``; sorted.
+    """
+
+    filename: str
+    sha256: Digest
+    tools: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Json]:
+        """Write it as JSON; the inverse of `from_json`."""
+        return {
+            "filename": self.filename,
+            "sha256": str(self.sha256),
+            "tools": list(self.tools),
+        }
+
+    @classmethod
+    def from_json(cls, reader: Reader) -> Built:
+        """Read what `to_json` wrote."""
+        return cls(
+            filename=reader.field("filename").text(),
+            sha256=reader.field("sha256").digest(),
+            tools=reader.field("tools").texts(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """
     One wheel or conda package that a lock pins.
@@ -90,6 +123,7 @@ class Artifact:
         channel: The folder that a conda package is published in, such as
             ``https://conda.anaconda.org/conda-forge/linux-64``; ``None`` for a wheel. Part of what
             it is, because an environment's own record of its packages tells it.
+        built: Of what a wheel was built that was not fetched; ``None`` for one that was.
         url: Where the lock says it is, or ``None``. No part of what it is, as `to_json` has it.
         size_bytes: Of the file, where the lock says so; the same.
     """
@@ -99,6 +133,7 @@ class Artifact:
     filename: str
     sha256: Digest
     channel: str | None = None
+    built: Built | None = None
     url: str | None = field(default=None, compare=False)
     size_bytes: int | None = field(default=None, compare=False)
 
@@ -122,19 +157,22 @@ class Artifact:
         }
         if self.channel is not None:
             document["channel"] = self.channel
+        if self.built is not None:
+            document["built"] = self.built.to_json()
         return document
 
     @classmethod
     def from_json(cls, reader: Reader) -> Artifact:
         """Read what `to_json` wrote."""
         channel, filename = reader.maybe("channel"), reader.field("filename").text()
-        folder = channel.text() if channel else None
+        folder, built = channel.text() if channel else None, reader.maybe("built")
         return cls(
             name=reader.field("name").text(),
             version=reader.field("version").text(),
             filename=filename,
             sha256=reader.field("sha256").digest(),
             channel=folder,
+            built=Built.from_json(built) if built else None,
             url=f"{folder}/{filename}" if folder else None,
         )
 
@@ -158,6 +196,7 @@ class Lock:
         projects: Local projects that it installs. Not written here: an image's recipe has them.
         target: What its packages run on where that is not the base's Python but one that the
             lock itself brings; the same.
+        sdists: Source distributions that have yet to be built into wheels; the same.
     """
 
     digest: Digest
@@ -169,6 +208,7 @@ class Lock:
     groups: tuple[str, ...] = ()
     projects: tuple[Project, ...] = field(default=(), compare=False)
     target: Target | None = field(default=None, compare=False)
+    sdists: tuple[Artifact, ...] = field(default=(), compare=False)
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""

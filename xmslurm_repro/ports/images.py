@@ -208,12 +208,20 @@ class LockSource(Protocol):
         target: Target,
         extras: Sequence[str] = (),
         groups: Sequence[str] = (),
+        with_sdists: bool = False,
     ) -> Lock | None:
         """
         The lock that is in force in *folder* of a captured tree; ``None`` if none is needed.
 
-        *extras* and *groups* are taken beside the default dependencies.
+        *extras* and *groups* are taken beside the default dependencies. *with_sdists* lets a
+        package without a wheel be a source distribution.
         """
+        ...
+
+    def build_tools(
+        self, requires: Sequence[str], target: Target, where: str
+    ) -> tuple[Artifact, ...]:
+        """The wheels that *requires*, of the source distribution *where*, mean today."""
         ...
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
@@ -272,6 +280,37 @@ class ImageBuilder(Protocol):
 
     def remarks(self, recipe: Recipe) -> tuple[str, ...]:
         """What the packages of *recipe*, all in the store, bring that takes no effect."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelNeeds:
+    """What a build backend wants to be there before it builds."""
+
+    requires: tuple[str, ...]
+
+
+class WheelBuilder(Protocol):
+    """Builds source distributions into wheels, in an image."""
+
+    def known(self, sdist: Artifact, image: Image, target: Target) -> Artifact | None:
+        """The wheel that was built of *sdist* in *image* before, if it is still here."""
+        ...
+
+    def requires(self, sdist: Artifact) -> tuple[str, ...]:
+        """What *sdist*, which is in the store, says that it needs to be built."""
+        ...
+
+    def build(
+        self, sdist: Artifact, image: Image, target: Target, tools: Sequence[Artifact]
+    ) -> Artifact | WheelNeeds:
+        """
+        Build *sdist* with *tools*, all in the store; or say what the backend wants as well.
+
+        Raises:
+            ImageError: If it fails; with what it printed.
+            NoRuntimeError: If there is no sandbox here.
+        """
         ...
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from xmslurm_repro.errors import ImageError, NoBaseImageError, NoRepositoryError
@@ -13,6 +13,7 @@ from xmslurm_repro.model.image import CODE_DIR, CONDA_LAYOUT, LAYOUT, BaseImage,
 from xmslurm_repro.model.lock import Lock
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.ports.store import Tree
+from xmslurm_repro.services.building import with_built
 from xmslurm_repro.services.system_packages import locked_system
 from xmslurm_repro.services.tools import Tools
 from xmslurm_repro.services.versions import with_versions
@@ -32,6 +33,7 @@ class CodeRequest:
         lock: Path of the lock file from *start*; ``None`` to look for one.
         extras: Optional dependencies to install as well; ``None`` for the configured ones.
         groups: Dependency groups to install as well; ``None`` for the configured ones.
+        build_sdists: Whether packages without a wheel are built; ``None`` for what is configured.
         system_packages: Debian packages to install as well; ``None`` for the configured ones.
         allow_unborn: Whether a repository without a commit will do.
         allow_no_repository: Whether a folder outside any repository will do.
@@ -44,6 +46,7 @@ class CodeRequest:
     lock: str | None = None
     extras: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
+    build_sdists: bool | None = None
     system_packages: tuple[str, ...] | None = None
     allow_unborn: bool = False
     allow_no_repository: bool = False
@@ -143,20 +146,27 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     base = tools.bases.resolve(reference, progress=tools.progress)
     tree = tools.snapshots.tree(snapshot.root)
     lock = _resolve_lock(tools, request, tree, folder, base)
+    bare = Recipe(
+        layout=LAYOUT,
+        base=base.manifest.digest,
+        base_reference=base.reference,
+        target=base.target,
+        artifacts=(),
+        snapshot=None,
+        system=locked_system(tools, tree, folder, request.system_packages, base),
+    )
+    lock = with_built(tools, lock, base, bare) if lock else None
     artifacts = lock.artifacts if lock else ()
     projects, remarks = with_versions(
         tools, request.start, snapshot, tools.locks.projects(tree, folder, lock)
     )
-    recipe = Recipe(
-        layout=LAYOUT,
-        base=base.manifest.digest,
-        base_reference=base.reference,
+    recipe = replace(
+        bare,
         target=(lock.target if lock else None) or base.target,
         artifacts=artifacts,
         snapshot=snapshot.root,
         projects=projects,
         conda_layout=CONDA_LAYOUT if any(one.is_conda for one in artifacts) else None,
-        system=locked_system(tools, tree, folder, request.system_packages, base),
     )
     origin = tools.store.put(canonical_json(snapshot.origin.to_json()))
     for key in (recipe, origin):
@@ -206,6 +216,9 @@ def _resolve_lock(
         target=base.target,
         extras=defaults.extras if request.extras is None else request.extras,
         groups=defaults.groups if request.groups is None else request.groups,
+        with_sdists=(
+            defaults.build_sdists if request.build_sdists is None else request.build_sdists
+        ),
     )
 
 

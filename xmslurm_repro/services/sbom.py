@@ -144,10 +144,19 @@ def _added_system(image: Image, contents: Contents) -> Iterator[_Component]:
 def _ours(image: Image) -> Iterator[_Component]:
     recipe = image.recipe
     for artifact in recipe.artifacts:
-        yield {
+        component: _Component = {
             **_library(artifact.name, artifact.version, _artifact_purl(artifact)),
             "hashes": [{"alg": "SHA-256", "content": artifact.sha256.hex}],
         }
+        if artifact.built is not None:
+            made = artifact.built
+            said = {"filename": made.filename, "sha256": made.sha256.hex, "tools": made.tools}
+            component["properties"] = [
+                {"name": f"built-of:{name}", "value": each}
+                for name, values in said.items()
+                for each in ([values] if isinstance(values, str) else values)
+            ]
+        yield component
     for project in recipe.projects:
         yield {
             "type": "application",

@@ -9,7 +9,14 @@ from xmslurm_repro.model.work import Network, Resources
 from xmslurm_repro.ports.clock import Clock
 from xmslurm_repro.ports.cluster import Cluster
 from xmslurm_repro.ports.ids import IdSource
-from xmslurm_repro.ports.images import BaseSource, ImageBuilder, LockSource, Publisher, Snapshotter
+from xmslurm_repro.ports.images import (
+    BaseSource,
+    ImageBuilder,
+    LockSource,
+    Publisher,
+    Snapshotter,
+    WheelBuilder,
+)
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.record import Record
 from xmslurm_repro.ports.secrets import NoSecrets, SecretSource
@@ -45,6 +52,7 @@ class Defaults:
     lock: str | None = None
     extras: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    build_sdists: bool = False
     system_packages: tuple[str, ...] = ()
     resources: Resources = field(default_factory=Resources)
     network: Network = Network.NONE
@@ -66,6 +74,7 @@ class Tools:
         guard: Keeps those who clear up the stores away from those who use them.
         secrets: Where the values of secrets come from.
         upkeep: Clears up; ``None`` for stores that need no clearing up.
+        wheels: Builds source distributions; ``None`` where that is not to be had.
     """
 
     store: ObjectStore
@@ -86,6 +95,7 @@ class Tools:
     guard: StoreGuard = field(default_factory=NoGuard)
     secrets: SecretSource = field(default_factory=NoSecrets)
     upkeep: Upkeep | None = None
+    wheels: WheelBuilder | None = None
 
     def now(self) -> str:
         """The time now, RFC 3339 in UTC, to the second."""

@@ -18,12 +18,13 @@ from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.model.tags import TagDistance, TagRule
-from xmslurm_repro.ports.images import Branch
+from xmslurm_repro.ports.images import Branch, WheelNeeds
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, ObjectStore, Tree
 
 if TYPE_CHECKING:
     from xmslurm_repro.image.bases import Bases
+    from xmslurm_repro.image.build_wheel import WheelMaker
     from xmslurm_repro.image.registry import RegistryClient
     from xmslurm_repro.lock.source import Locks
     from xmslurm_repro.transport.http import Http
@@ -308,11 +309,24 @@ class LazyLocks:
         target: Target,
         extras: Sequence[str] = (),
         groups: Sequence[str] = (),
+        with_sdists: bool = False,
     ) -> Lock | None:
         """See `LockSource`."""
         return self._locks.resolve(
-            tree, folder, lock_path=lock_path, target=target, extras=extras, groups=groups
+            tree,
+            folder,
+            lock_path=lock_path,
+            target=target,
+            extras=extras,
+            groups=groups,
+            with_sdists=with_sdists,
         )
+
+    def build_tools(
+        self, requires: Sequence[str], target: Target, where: str
+    ) -> tuple[Artifact, ...]:
+        """See `LockSource`."""
+        return self._locks.build_tools(requires, target, where)
 
     def projects(self, tree: Tree, folder: str, lock: Lock | None) -> tuple[Project, ...]:
         """See `LockSource`."""
@@ -385,6 +399,33 @@ class LazyBuilder:
         from xmslurm_repro.image.build import Builder
 
         return Builder(self.blobs, self.cache_dir).remarks(recipe)
+
+
+class LazyWheels:
+    """A `WheelBuilder` whose code is imported when it is first asked."""
+
+    def __init__(self, blobs: BlobStore, cache_dir: Path) -> None:
+        self._blobs, self._cache_dir = blobs, cache_dir
+
+    @cached_property
+    def _maker(self) -> WheelMaker:
+        from xmslurm_repro.image.build_wheel import WheelMaker
+
+        return WheelMaker(self._blobs, self._cache_dir)
+
+    def known(self, sdist: Artifact, image: Image, target: Target) -> Artifact | None:
+        """See `WheelBuilder`."""
+        return self._maker.known(sdist, image, target)
+
+    def requires(self, sdist: Artifact) -> tuple[str, ...]:
+        """See `WheelBuilder`."""
+        return self._maker.requires(sdist)
+
+    def build(
+        self, sdist: Artifact, image: Image, target: Target, tools: Sequence[Artifact]
+    ) -> Artifact | WheelNeeds:
+        """See `WheelBuilder`."""
+        return self._maker.build(sdist, image, target, tools)
 
 
 class LazyPublisher:

@@ -19,6 +19,7 @@ from xmslurm_repro.wiring.images import (
     LazyBuilder,
     LazyLocks,
     LazyPublisher,
+    LazyWheels,
     Snapshots,
 )
 from xmslurm_repro.wiring.record import open_record
@@ -76,6 +77,7 @@ async def open_tools(
                 lock=settings.lock,
                 extras=settings.extras,
                 groups=settings.groups,
+                build_sdists=settings.build_sdists,
                 system_packages=settings.extra_system_packages,
                 resources=settings.resources,
                 network=settings.network,
@@ -88,6 +90,7 @@ async def open_tools(
             guard=guard,
             secrets=ConfiguredSecrets(settings),
             upkeep=LazyUpkeep(store, blobs, home),
+            wheels=LazyWheels(blobs, cache / "wheels"),
         )
     finally:
         await sites.close()
