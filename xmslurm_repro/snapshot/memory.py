@@ -17,7 +17,7 @@ import struct
 
 from xmslurm_repro import __version__
 from xmslurm_repro.snapshot.git_folders import folders_at, simple_root
-from xmslurm_repro.snapshot.looking import LISTING_BYTES, find_changed
+from xmslurm_repro.snapshot.looking import LISTING_BYTES, STAMP_BYTES, find_changed
 from xmslurm_repro.snapshot.witnesses import Witnesses, is_as_witnessed, load_checked, memory_name
 from xmslurm_repro.store.boots import are_there
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Asked = tuple[Any, ...]
     """All that a capture depends on beside the work tree."""
 
-MAGIC = b"xmslurm-recall/3\n"
+MAGIC = b"xmslurm-recall/4\n"
 LENGTHS = struct.Struct("<QQ")
 KIND = "recall"
 """What the names of files end in that hold such a memory."""
@@ -77,6 +77,7 @@ class Memory:
         file_count: How many files and links it has.
         size_bytes: The sum of their sizes.
         origin: Its `Origin` as JSON.
+        recent: Files that had changed lately, each with its number.
         folder_count: The first so many of `names` are folders.
         rule_count: And the next so many are rules that were not captured.
         names: Every path that was looked at, with NULs in between.
@@ -93,6 +94,7 @@ class Memory:
         "names",
         "origin",
         "places",
+        "recent",
         "repositories",
         "root",
         "rule_count",
@@ -119,6 +121,7 @@ class Memory:
         self.file_count: int
         self.size_bytes: int
         self.origin: bytes
+        self.recent: Sequence[tuple[bytes, int]]
         self.folder_count: int
         self.rule_count: int
         (
@@ -130,6 +133,7 @@ class Memory:
             self.file_count,
             self.size_bytes,
             self.origin,
+            self.recent,
             self.folder_count,
             self.rule_count,
         ) = marshal.loads(body[LENGTHS.size : begin])  # noqa: S302 (a digest says it is ours)
@@ -232,5 +236,13 @@ def unchanged(
     memory = recall(root, cache_dir=cache_dir, asked=asked)
     if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
         return None
+    # What was edited lately is edited again, more often than not.
+    if not all(_has_stamp(root, memory, path, number) for path, number in memory.recent):
+        return None
     is_same = find_changed(root, memory.names, memory.stamps, most=0) == []
     return memory if is_same else None
+
+
+def _has_stamp(root: bytes, memory: Memory, path: bytes, number: int) -> bool:
+    stamp = memory.stamps[number * STAMP_BYTES : (number + 1) * STAMP_BYTES]
+    return find_changed(root, path, stamp, most=0) == []

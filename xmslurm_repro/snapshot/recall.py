@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from xmslurm_repro.snapshot.memory import Asked
 
 _NEVER = (0, 0, 0, 0, 0)
+_MOST_RECENT = 16
 _STABLE_FORM = 2
 """The form of `marshal` that every Python reads."""
 
@@ -124,7 +125,7 @@ class Remembering:
                 witnesses,
                 sorted(places),
             ),
-            (len(seen.folders), len(seen.rules)),
+            ((), len(seen.folders), len(seen.rules)),
             (
                 b"\0".join(chain(*all_seen)),
                 b"".join(seen.listings.get(folder, unknown) for folder in seen.folders),
@@ -163,15 +164,21 @@ class Remembering:
         self._save(
             snapshot,
             (memory.repositories, memory.witnesses, sorted(places)),
-            (memory.folder_count, memory.rule_count),
+            (self._recent(memory, stamps), memory.folder_count, memory.rule_count),
             (memory.names, memory.listings, packed),
         )
+
+    @staticmethod
+    def _recent(memory: Memory, stamps: Iterable[int]) -> list[tuple[bytes, int]]:
+        files = sorted(number for number in stamps if number >= memory.folder_count)
+        paths = memory.names.split(b"\0") if files else []
+        return [(paths[number], number) for number in files[:_MOST_RECENT]]
 
     def _save(
         self,
         snapshot: Snapshot,
         outside: tuple[Any, ...],
-        counts: tuple[int, int],
+        counts: tuple[Any, ...],
         sections: tuple[bytes, bytes, bytes | bytearray],
     ) -> None:
         try:
