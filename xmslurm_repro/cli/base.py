@@ -37,9 +37,11 @@ def create(
     """Make a base image with Python from Debian packages, and call it NAME."""
 
     async def body(tools: Tools) -> int:
-        made = tools.bases.create(
-            name=name, suite=suite, packages=packages, mirror=mirror, progress=tools.progress
-        )
+        # What it finds and writes is needed by nobody before it has its name.
+        with tools.guard.using():
+            made = tools.bases.create(
+                name=name, suite=suite, packages=packages, mirror=mirror, progress=tools.progress
+            )
         _print_base(name, made, as_json=as_json)
         return 0
 
@@ -57,7 +59,8 @@ def add(reference: str, name: str, as_json: bool) -> int:
     """
 
     async def body(tools: Tools) -> int:
-        added = tools.bases.add(name=name, reference=reference, progress=tools.progress)
+        with tools.guard.using():
+            added = tools.bases.add(name=name, reference=reference, progress=tools.progress)
         _print_base(name, added, as_json=as_json)
         return 0
 

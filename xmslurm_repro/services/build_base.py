@@ -41,14 +41,16 @@ def build_base(
     Raises:
         ReproError: Of the capture or the build; see there.
     """
-    snapshot = take_snapshot(tools, request)
-    base = tools.bases.build(
-        name=name,
-        tree=tools.snapshots.tree(snapshot.root),
-        folder=folder_in_tree(tools, request),
-        dockerfile=dockerfile,
-        network=network,
-        use_cache=use_cache,
-        progress=tools.progress,
-    )
+    # Nothing of it is needed by anybody before it has its name.
+    with tools.guard.using():
+        snapshot = take_snapshot(tools, request)
+        base = tools.bases.build(
+            name=name,
+            tree=tools.snapshots.tree(snapshot.root),
+            folder=folder_in_tree(tools, request),
+            dockerfile=dockerfile,
+            network=network,
+            use_cache=use_cache,
+            progress=tools.progress,
+        )
     return BuiltBase(base=base, snapshot=snapshot)
