@@ -13,6 +13,7 @@ from tests.unit.image_parts import DictTree
 from xmslurm_repro.errors import UsageError
 from xmslurm_repro.image.dockerfile import DockerBuild, _canonical_config, _write_context
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import Descriptor, Layer, LayerKind
 from xmslurm_repro.model.reader import Reader
 
@@ -31,7 +32,8 @@ FILES = {
 
 def context(files, **wanted) -> bytes:
     stream = io.BytesIO()
-    _write_context(DockerBuild(tree=DictTree(files), **wanted), stream)
+    options = BuildOptions(dockerfile=wanted.pop("dockerfile", "Dockerfile"))
+    _write_context(DockerBuild(tree=DictTree(files), options=options, **wanted), stream)
     return stream.getvalue()
 
 
@@ -107,3 +109,14 @@ def test_times_and_containers_are_not_kept_in_the_config():
         ],
         "rootfs": {"type": "layers", "diff_ids": [str(sha)]},
     } == made
+
+
+def test_here_documents_reach_the_engine_in_other_words():
+    text = b'FROM a\nRUN <<EOF\nls\nEOF\nCOPY <<"X" /x\n$y\nX\n'
+    data = context({"Dockerfile": text, "f": b""})
+
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        assert ["Dockerfile", "f"] == sorted(set(archive.getnames()) - {".xmslurm-heredoc/0/X"})
+        assert 3 == len(archive.getnames())
+        assert b"<<" not in archive.extractfile("Dockerfile").read()
+        assert b"$y\n" == archive.extractfile(".xmslurm-heredoc/0/X").read()

@@ -125,7 +125,10 @@ MODULE = xm.ModuleName("train")
 @pytest.mark.parametrize(
     ("ask", "problem"),
     [
-        (lambda: xm_slurm.docker_container(executor_spec=SPEC), "Dockerfile"),
+        (
+            lambda: xm_slurm.docker_container(executor_spec=SPEC, ssh=True),
+            "docker_container fetches nothing over SSH",
+        ),
         (
             lambda: xm_slurm.uv_container(executor_spec=SPEC, entrypoint=MODULE, labels={"a": "b"}),
             "uv_container gives images no labels: a",

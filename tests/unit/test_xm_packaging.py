@@ -11,18 +11,25 @@ import pytest
 from xmanager import xm
 
 from tests.support.world import make_prepared, make_snapshot, make_world
-from xmslurm_repro.errors import LockMissingError, NotSupportedError, UsageError
+from xmslurm_repro.errors import (
+    LockMissingError,
+    NotSupportedError,
+    SystemPackagesError,
+    UsageError,
+)
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import MEDIA_TYPE_CONFIG, Descriptor
 from xmslurm_repro.model.lock import Target
+from xmslurm_repro.snapshot.tree import StoredTree
 from xmslurm_repro.xm import (
     Slurm,
     conda_container,
+    docker_container,
     docker_image,
     mamba_container,
     python_container,
     uv_container,
 )
-from xmslurm_repro.xm.executables import Dockerfile
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.packaging import package
 
@@ -85,7 +92,12 @@ class Workshop:
     def remarks(self, recipe):
         return ()
 
-    def build(self, recipe, base, tree, progress):
+    def build(
+        self, recipe=None, base=None, tree=None, progress=None, *, name="", folder="", options=None
+    ):
+        if recipe is None:
+            self.said.append(("dockerfile", name, folder, options))
+            return replace(self.base, reference=name)
         self.said.append(("build", base.reference, recipe.snapshot is not None, tree is not None))
         return replace(self.image, recipe=recipe)
 
@@ -217,8 +229,6 @@ def test_xmanagers_own_python_container_is_a_project_whose_lock_is_looked_for(wo
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        (Dockerfile(dockerfile=Path("/a/D"), context=Path("/a")), "from a Dockerfile: /a/D"),
-        (xm.Dockerfile(path="/b"), "from a Dockerfile: /b/Dockerfile"),
         (
             xm.PythonContainer(
                 entrypoint=xm.ModuleName("m"), path="/c", docker_instructions=["RUN x"]
@@ -231,7 +241,7 @@ def test_xmanagers_own_python_container_is_a_project_whose_lock_is_looked_for(wo
         ),
     ],
 )
-def test_what_a_dockerfile_makes_is_refused_before_anything_is_captured(
+def test_what_cannot_be_packaged_is_refused_before_anything_is_captured(
     workshop, project, spec, problem
 ):
     with pytest.raises(NotSupportedError, match=problem) as caught:
@@ -302,9 +312,63 @@ def test_a_project_without_its_files_is_refused(project, missing):
     assert isinstance(caught.value, UsageError)
 
 
+def test_system_packages_have_to_be_locked(workshop, project):
+    workshop.tree = lambda root: StoredTree(workshop.store, root)
+    with pytest.raises(SystemPackagesError, match="git libgl1 are not locked") as caught:
+        package(workshop.tools, [uv(project, extra_system_packages=["libgl1", "git"])])
+
+    assert "base lock --base" in caught.value.hint
+
+
+def test_a_dockerfile_is_built_with_a_snapshot_and_runs_as_a_given_image_does(workshop, project):
+    (project / "docker").mkdir()
+    (project / "docker" / "D").write_text("FROM scratch\n")
+    asked = docker_container(
+        executor_spec=Slurm.Spec(),
+        context=project,
+        dockerfile=project / "docker" / "D",
+        target="run",
+        build_args={"B": 2, "A": "1"},
+        labels={"team": "x"},
+        cache_from="registry.example/cache",
+        args={"lr": 1},
+    )
+    [executable] = package(workshop.tools, [asked])
+
+    options = BuildOptions(
+        dockerfile="docker/D",
+        target="run",
+        arguments=(("A", "1"), ("B", "2")),
+        labels=(("team", "x"),),
+        cache_from=("registry.example/cache",),
+    )
+    assert [
+        ("capture", project, False),
+        ("dockerfile", "dockerfile-My_Project", "", options),
+        ("build", "dockerfile-My_Project", False, False),
+    ] == workshop.said
+    assert (("/bin/run",), ("--help",)) == (executable.entrypoint, executable.default_arguments)
+    plan = executable.prepared.plan
+    assert ("/work", 1, None) == (plan.workdir, plan.snapshot.file_count, plan.recipe.snapshot)
+
+
+def test_xmanagers_own_dockerfile_is_one(workshop, project):
+    (project / "Dockerfile").write_text("FROM scratch\n")
+    spec = xm.Dockerfile(path=str(project))
+    package(workshop.tools, [xm.Packageable(executable_spec=spec, executor_spec=Slurm.Spec())])
+
+    options = BuildOptions(dockerfile="Dockerfile")
+    assert ("dockerfile", "dockerfile-My_Project", "", options) in workshop.said
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "../Dockerfile"])
+def test_a_dockerfile_that_is_not_in_its_context_is_refused(project, tmp_path, file):
+    (tmp_path / "Dockerfile").write_text("")
+    with pytest.raises(ArgumentError, match="Dockerfile"):
+        docker_container(executor_spec=Slurm.Spec(), context=project, dockerfile=project / file)
+
+
 def test_packages_past_the_lock_are_refused(project):
-    with pytest.raises(NotSupportedError, match="extra_system_packages asks for git, libgl1"):
-        uv(project, extra_system_packages=["git", "libgl1"])
     with pytest.raises(NotSupportedError, match="extra_python_packages asks for numpy"):
         uv(project, extra_python_packages=["numpy"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -93,19 +93,15 @@ def show(name: str, as_json: bool) -> int:
 @click.option("--name", default="default", show_default=True, help="What to call it.")
 @click.option("--file", default="Dockerfile", show_default=True, help="From the context.")
 @click.option("--context", default=".", metavar="DIR", help="The folder to build in.")
+@click.option("--target", metavar="STAGE", help="The stage to build; the last one otherwise.")
+@click.option(
+    "--build-arg", "arguments", multiple=True, metavar="NAME=VALUE", help="For ARG. Repeatable."
+)
 @click.option("--network", metavar="MODE", help="For its steps: none, host or default.")
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever the engine has cached.")
 @click.option("--no-git", is_flag=True, help="Accept a folder that is in no git repository.")
 @json_option
-def build(
-    name: str,
-    file: str,
-    context: str,
-    network: str | None,
-    no_cache: bool,
-    no_git: bool,
-    as_json: bool,
-) -> int:
+def build(**given: Any) -> int:
     """
     Build a Dockerfile with a Docker engine, make the result canonical, and call it a name.
 
@@ -114,21 +110,27 @@ def build(
     """
 
     async def body(tools: Tools) -> int:
+        from xmslurm_repro.model.dockerfile import BuildOptions
         from xmslurm_repro.services.build_base import build_base
         from xmslurm_repro.services.prepare import CodeRequest
 
-        start = Path(context).absolute()
+        start = Path(given["context"]).absolute()
         if not start.is_dir():
-            raise UsageError(f"there is no folder {context}")
+            raise UsageError(f"there is no folder {given['context']}")
+        name = given["name"]
         built = build_base(
             tools,
-            CodeRequest(start=start, allow_unborn=True, allow_no_repository=no_git),
+            CodeRequest(start=start, allow_unborn=True, allow_no_repository=given["no_git"]),
             name=name,
-            dockerfile=file,
-            network=network,
-            use_cache=not no_cache,
+            options=BuildOptions(
+                dockerfile=given["file"],
+                target=given["target"],
+                arguments=tuple(sorted(map(_pair, given["arguments"]))),
+                network=given["network"],
+                use_cache=not given["no_cache"],
+            ),
         )
-        if as_json:
+        if given["as_json"]:
             snapshot = str(built.snapshot.root)
             print_json({**_base_json(name, built.base), "snapshot": snapshot})
         else:
@@ -136,7 +138,7 @@ def build(
             print_fields([("snapshot", str(built.snapshot.root))])
         return 0
 
-    return run(body, is_quiet=as_json)
+    return run(body, is_quiet=given["as_json"])
 
 
 @base.command()
@@ -193,6 +195,13 @@ def list_(as_json: bool) -> int:
         return 0
 
     return run(body, is_quiet=as_json)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise UsageError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
 
 
 def _print_base(name: str, image: BaseImage, *, as_json: bool) -> None:

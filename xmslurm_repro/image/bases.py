@@ -13,6 +13,7 @@ from xmslurm_repro.image.dockerfile import DockerBuild, build_dockerfile
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
 from xmslurm_repro.image.rootfs import read_root
 from xmslurm_repro.model.contents import Contents
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import BaseImage, Descriptor
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, Tree
@@ -117,21 +118,13 @@ class Bases:
         name: str,
         tree: Tree,
         folder: str,
-        dockerfile: str,
-        network: str | None,
-        use_cache: bool,
+        options: BuildOptions,
         progress: Progress,
     ) -> BaseImage:
         """Build a Dockerfile by the Docker engine; see `image.dockerfile.build_dockerfile`."""
         manifest = build_dockerfile(
             name,
-            DockerBuild(
-                tree=tree,
-                folder=folder,
-                dockerfile=dockerfile,
-                network=network,
-                use_cache=use_cache,
-            ),
+            DockerBuild(tree=tree, folder=folder, options=options),
             self._blobs,
             work_dir=self._work_dir,
             docker_host=self._docker_host,

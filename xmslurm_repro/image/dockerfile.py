@@ -14,13 +14,15 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from xmslurm_repro.errors import BaseUnreachableError, ImageError, UsageError
 from xmslurm_repro.image.base import BASE_PREFIX, check_base_name
 from xmslurm_repro.image.documents import CREATED, image_manifest
+from xmslurm_repro.image.heredocs import translate_heredocs
 from xmslurm_repro.image.importing import (
     DEFAULT_DOCKER,
     TIMEOUT_SECONDS,
@@ -33,6 +35,7 @@ from xmslurm_repro.image.layer import LayerWriter
 from xmslurm_repro.image.root_tar import RootTar
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import (
     MEDIA_TYPE_CONFIG,
     MEDIA_TYPE_MANIFEST,
@@ -78,16 +81,17 @@ class DockerBuild:
     Attributes:
         tree: The snapshot.
         folder: The context in it; the empty text is all of it.
-        dockerfile: From the context.
-        network: As ``docker build --network`` takes it; ``None`` for the engine's default.
-        use_cache: Whether steps that the engine ran before may be taken from its cache.
+        options: What the engine is told.
     """
 
     tree: Tree
     folder: str = ""
-    dockerfile: str = "Dockerfile"
-    network: str | None = None
-    use_cache: bool = True
+    options: BuildOptions = field(default_factory=BuildOptions)
+
+    @property
+    def dockerfile(self) -> str:
+        """From the context."""
+        return self.options.dockerfile
 
 
 def build_dockerfile(
@@ -160,7 +164,8 @@ def _write_context(wanted: DockerBuild, stream: BinaryIO) -> None:
 
     prefix = f"{wanted.folder}/".encode() if wanted.folder else b""
     place = prefix.decode("utf-8", "surrogateescape")
-    if wanted.tree.read(f"{place}{wanted.dockerfile}") is None:
+    text = wanted.tree.read(f"{place}{wanted.dockerfile}")
+    if text is None:
         raise UsageError(
             f"the snapshot has no {place}{wanted.dockerfile}",
             hint="Name it with `--file`, from the context; what git ignores is not captured.",
@@ -170,8 +175,13 @@ def _write_context(wanted: DockerBuild, stream: BinaryIO) -> None:
     # The engine needs its Dockerfile in any case.
     matcher = PatternMatcher([*(x for x in lines if x and x[0] != "#"), f"!{wanted.dockerfile}"])
     writer = TarWriter(stream.write)
+    replaced = _without_heredocs(text, wanted.dockerfile)
+    for name, data in replaced.items():
+        writer.file(name.encode("utf-8", "surrogateescape"), len(data), False, BytesIO(data))
     for entry in wanted.tree.entries():
         path = entry.path.removeprefix(prefix)
+        if path.decode("utf-8", "surrogateescape") in replaced:
+            continue
         shown = path.decode("utf-8", "replace")
         if not entry.path.startswith(prefix) or matcher.matches(shown):  # type: ignore[arg-type]
             continue
@@ -185,18 +195,31 @@ def _write_context(wanted: DockerBuild, stream: BinaryIO) -> None:
     stream.seek(0)
 
 
+def _without_heredocs(text: bytes, dockerfile: str) -> dict[str, bytes]:
+    """The Dockerfile in other words and the files that it then needs, by path; none for most."""
+    translated = translate_heredocs(text.decode("utf-8", "surrogateescape"))
+    if translated is None:
+        return {}
+    said = translated.text.encode("utf-8", "surrogateescape")
+    return {**translated.files, dockerfile: said}
+
+
 def _run_build(engine: APIClient, wanted: DockerBuild, context: BinaryIO) -> str:
     """Let the engine build; return the image's id."""
+    options = wanted.options
     events = engine.build(
         fileobj=context,
         custom_context=True,
         dockerfile=wanted.dockerfile,
-        nocache=not wanted.use_cache,
-        network_mode=wanted.network,
+        nocache=not options.use_cache,
+        network_mode=options.network,
+        target=options.target or "",
+        labels=dict(options.labels) or None,
+        cache_from=list(options.cache_from) or None,
         rm=True,
         forcerm=True,
         # Python and others then write what does not depend on the time.
-        buildargs={"SOURCE_DATE_EPOCH": "1"},
+        buildargs={"SOURCE_DATE_EPOCH": "1", **dict(options.arguments)},
         decode=True,
     )
     said: list[str] = []

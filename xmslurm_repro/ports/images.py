@@ -10,6 +10,7 @@ from typing import Protocol
 from xmslurm_repro.model.choice import Explanation
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
@@ -169,13 +170,11 @@ class BaseSource(Protocol):
         name: str,
         tree: Tree,
         folder: str,
-        dockerfile: str,
-        network: str | None,
-        use_cache: bool,
+        options: BuildOptions,
         progress: Progress,
     ) -> BaseImage:
         """
-        Build *dockerfile* with the folder *folder* of *tree* as its context; call it *name*.
+        Build a Dockerfile with the folder *folder* of *tree* as its context; call it *name*.
 
         Raises:
             BaseUnreachableError: If no engine can be reached.

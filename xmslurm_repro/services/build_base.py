@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import BaseImage
 from xmslurm_repro.model.snapshot import Snapshot
 from xmslurm_repro.services.prepare import CodeRequest, folder_in_tree, take_snapshot
@@ -23,20 +24,16 @@ def build_base(
     request: CodeRequest,
     *,
     name: str,
-    dockerfile: str,
-    network: str | None,
-    use_cache: bool,
+    options: BuildOptions,
 ) -> BuiltBase:
     """
-    Capture the work tree, build *dockerfile* in it and call the result *name*.
+    Capture the work tree, build a Dockerfile in it and call the result *name*.
 
     Args:
         tools: The world.
         request: Its ``start`` is the context.
         name: What to call the base.
-        dockerfile: From the context.
-        network: What its steps may reach; ``None`` for the engine's default.
-        use_cache: Whether the engine may take steps from its cache.
+        options: What the engine is told.
 
     Raises:
         ReproError: Of the capture or the build; see there.
@@ -48,9 +45,7 @@ def build_base(
             name=name,
             tree=tools.snapshots.tree(snapshot.root),
             folder=folder_in_tree(tools, request),
-            dockerfile=dockerfile,
-            network=network,
-            use_cache=use_cache,
+            options=options,
             progress=tools.progress,
         )
     return BuiltBase(base=base, snapshot=snapshot)

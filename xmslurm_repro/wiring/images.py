@@ -13,6 +13,7 @@ from xmslurm_repro.config import Settings
 from xmslurm_repro.model.choice import Choice, Explanation
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import BaseImage, Descriptor, Image, Recipe
 from xmslurm_repro.model.lock import Artifact, Lock, Target
 from xmslurm_repro.model.project import Project
@@ -236,9 +237,7 @@ class LazyBases:
         name: str,
         tree: Tree,
         folder: str,
-        dockerfile: str,
-        network: str | None,
-        use_cache: bool,
+        options: BuildOptions,
         progress: Progress,
     ) -> BaseImage:
         """See `BaseSource`."""
@@ -246,9 +245,7 @@ class LazyBases:
             name=name,
             tree=tree,
             folder=folder,
-            dockerfile=dockerfile,
-            network=network,
-            use_cache=use_cache,
+            options=options,
             progress=progress,
         )
 

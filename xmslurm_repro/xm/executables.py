@@ -27,6 +27,7 @@ class PythonProject(xm.ExecutableSpec):  # type: ignore[misc]
         lock: The lock file's path from the folder; ``None`` to look for one.
         base_image: ``None`` for the configured one.
         allow_no_repository: Whether the folder may be outside any git repository.
+        system_packages: Debian packages, as `base lock` pinned them; none for the configured ones.
     """
 
     context: Path
@@ -34,6 +35,7 @@ class PythonProject(xm.ExecutableSpec):  # type: ignore[misc]
     lock: str | None = None
     base_image: str | None = None
     allow_no_repository: bool = False
+    system_packages: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -63,8 +65,18 @@ class DockerImage(xm.ExecutableSpec):  # type: ignore[misc]
 @dataclass(frozen=True, kw_only=True)
 class Dockerfile(xm.ExecutableSpec):  # type: ignore[misc]
     """
-    A Dockerfile. It can be named and not packaged: what it makes depends on the day and on the
-    network. Build it once and give its image to `docker_image`.
+    A Dockerfile, built by a container engine with a snapshot of its context.
+
+    Attributes:
+        dockerfile: The file, in the context.
+        context: The folder.
+        target: The stage to build; ``None`` for the last one.
+        ssh: Must be empty: builders without BuildKit have no agent.
+        build_args: Values of ``ARG``.
+        cache_from: Images whose layers may be taken for steps.
+        labels: Of the image.
+        platforms: One at most: that of the engine.
+        allow_no_repository: Whether the context may be outside any git repository.
     """
 
     dockerfile: Path
@@ -75,6 +87,7 @@ class Dockerfile(xm.ExecutableSpec):  # type: ignore[misc]
     cache_from: Sequence[str] = field(default_factory=list)
     labels: Mapping[str, str] = field(default_factory=dict)
     platforms: Sequence[str] = field(default_factory=lambda: ["linux/amd64"])
+    allow_no_repository: bool = False
 
     @property
     def name(self) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NoReturn
 from xmanager import xm
 
 from xmslurm_repro.errors import LockMissingError, NotSupportedError
-from xmslurm_repro.xm.executables import DockerImage, PythonProject
+from xmslurm_repro.xm.executables import Dockerfile, DockerImage, PythonProject
 from xmslurm_repro.xm.executors import SlurmSpec
 from xmslurm_repro.xm.faults import ArgumentError
 from xmslurm_repro.xm.job_blocks import entrypoint_words
@@ -64,7 +64,7 @@ def uv_container(  # noqa: PLR0913 (the reference's signature)
         context: The project's folder; found from the launch script where not given.
         base_image: The image below it, with ``{major}``, ``{minor}`` and ``{micro}`` of this
             Python filled in; ``None`` for the configured one.
-        extra_system_packages: Must be empty: they belong into the base image.
+        extra_system_packages: Debian packages, as `xmslurm-repro base lock` pinned them.
         extra_python_packages: Must be empty: they belong into the lock.
         cache_from: Without effect: every layer is kept, and is named by what is in it.
         labels: Must be empty: an image of ours holds nothing but what decides a run.
@@ -81,7 +81,7 @@ def uv_container(  # noqa: PLR0913 (the reference's signature)
     _refuse_build_options("uv_container", labels, ssh)
     folder = _folder(context)
     _demand(folder / "pyproject.toml", folder / "uv.lock")
-    _refuse_extras(extra_system_packages, extra_python_packages)
+    _refuse_extras(extra_python_packages)
     return xm.Packageable(
         executable_spec=PythonProject(
             context=folder,
@@ -89,6 +89,7 @@ def uv_container(  # noqa: PLR0913 (the reference's signature)
             lock="uv.lock",
             base_image=_base_image(base_image),
             allow_no_repository=allow_no_repository,
+            system_packages=tuple(extra_system_packages),
         ),
         executor_spec=executor_spec,
         args=xm.SequentialArgs.from_collection(args),
@@ -121,7 +122,7 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
         context: The project's folder; found from the launch script where not given.
         requirements: The file; ``requirements.txt`` in the folder where not given.
         base_image: As for `uv_container`.
-        extra_system_packages: Must be empty: they belong into the base image.
+        extra_system_packages: Debian packages, as `xmslurm-repro base lock` pinned them.
         extra_python_packages: Must be empty: they belong into the requirements.
         cache_from: Without effect, as for `uv_container`.
         labels: Must be empty.
@@ -141,7 +142,7 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
     _demand(file)
     if not file.is_relative_to(folder):
         raise ArgumentError(f"the requirements {file} are not in the context {folder}")
-    _refuse_extras(extra_system_packages, extra_python_packages)
+    _refuse_extras(extra_python_packages)
     return xm.Packageable(
         executable_spec=PythonProject(
             context=folder,
@@ -149,6 +150,7 @@ def python_container(  # noqa: PLR0913 (the reference's signature)
             lock=file.relative_to(folder).as_posix(),
             base_image=_base_image(base_image),
             allow_no_repository=allow_no_repository,
+            system_packages=tuple(extra_system_packages),
         ),
         executor_spec=executor_spec,
         args=xm.SequentialArgs.from_collection(args),
@@ -168,28 +170,51 @@ def docker_container(  # noqa: PLR0913 (the reference's signature)
     labels: Mapping[str, str] | None = None,
     args: xm.UserArgs | None = None,
     env_vars: Mapping[str, Any] | None = None,
+    allow_no_repository: bool = False,
 ) -> xm.Packageable:
     """
-    Refuse: what a Dockerfile makes depends on the day and on the network.
+    An image that a container engine builds from a Dockerfile, when it is packaged.
+
+    The context is a snapshot of the folder; the result is made canonical and runs by its digest.
+    A replay runs the same image and builds nothing.
+
+    Args:
+        executor_spec: ``Slurm.Spec()``.
+        dockerfile: The file; ``Dockerfile`` in the context where not given.
+        context: The folder; found from the launch script where not given.
+        target: The stage to build; the last one where not given.
+        ssh: Must be empty: builders without BuildKit have no agent.
+        build_args: Values of ``ARG``.
+        cache_from: Images whose layers the engine may take for steps.
+        labels: Of the image, of which they are a part.
+        args: Arguments of every job, after the image's entry point.
+        env_vars: Variables of every job.
+        allow_no_repository: Whether the context may be outside any git repository.
 
     Raises:
-        NotSupportedError: Always, with what to do in its place.
+        ArgumentError: If the file is missing or outside the context.
+        NotSupportedError: If SSH is asked for.
     """
-    del executor_spec, context, target, ssh, build_args, cache_from, labels, args, env_vars
-    refuse_dockerfile(str(dockerfile or "Dockerfile"))
-
-
-def refuse_dockerfile(file: str) -> NoReturn:
-    """
-    Say what to do in place of a Dockerfile.
-
-    Raises:
-        NotSupportedError: Always.
-    """
-    raise NotSupportedError(
-        f"images cannot be built from a Dockerfile: {file}",
-        hint="Build and push it once, then use docker_image(image=…), which pins it by its "
-        "digest; or make it the base_image of a uv_container, and only code and lock change.",
+    if ssh:
+        _refuse_ssh("docker_container")
+    folder = _folder(context)
+    file = Path(dockerfile or folder / "Dockerfile").resolve()
+    _demand(file)
+    if not file.is_relative_to(folder):
+        raise ArgumentError(f"the Dockerfile {file} is not in the context {folder}")
+    return xm.Packageable(
+        executable_spec=Dockerfile(
+            dockerfile=file,
+            context=folder,
+            target=target,
+            build_args=dict(build_args or {}),
+            cache_from=[cache_from] if isinstance(cache_from, str) else list(cache_from or ()),
+            labels=dict(labels or {}),
+            allow_no_repository=allow_no_repository,
+        ),
+        executor_spec=executor_spec,
+        args=xm.SequentialArgs.from_collection(args),
+        env_vars=dict(env_vars or {}),
     )
 
 
@@ -279,19 +304,18 @@ def _refuse_build_options(
             hint="Say it in `experiment.context.annotations`: tags, a note.",
         )
     if ssh:
-        raise NotSupportedError(
-            f"{function} fetches nothing over SSH",
-            hint="Put private packages into the project, or into a wheelhouse that the "
-            "configuration names.",
-        )
+        _refuse_ssh(function)
 
 
-def _refuse_extras(system: Sequence[str], python: Sequence[str]) -> None:
-    if system:
-        raise NotSupportedError(
-            f"extra_system_packages asks for {', '.join(system)}, in whatever version there is",
-            hint="Make a base image with them: `xmslurm-repro base create --package NAME`.",
-        )
+def _refuse_ssh(function: str) -> NoReturn:
+    raise NotSupportedError(
+        f"{function} fetches nothing over SSH",
+        hint="Put private packages into the project, or into a wheelhouse that the "
+        "configuration names.",
+    )
+
+
+def _refuse_extras(python: Sequence[str]) -> None:
     if python:
         raise NotSupportedError(
             f"extra_python_packages asks for {', '.join(python)}, past the lock",
