@@ -95,7 +95,9 @@ def test_files_and_bytes_agree_with_git_after_any_steps(steps):
                 else Path(os.fsdecode(place)).read_bytes()
             )
             assert content == box.store.get(entry.digest)
-        said = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+        said = identify(
+            box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+        ).origin
         box.git("update-index", "--really-refresh", "--no-split-index", check=False)
         (box.root / ".git/index").unlink()
         (box.root / ".git/info/exclude").write_bytes(b"")

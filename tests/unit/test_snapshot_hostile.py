@@ -96,7 +96,9 @@ def test_names_that_are_git_s_own_elsewhere_are_kept_and_no_branch(tmp_path: Pat
     tree = StoredTree(box.store, snapshot.root)
 
     assert box.listed() == box.paths(snapshot)
-    assert identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin.tree
+    assert identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin.tree
     assert checkout(tree, tmp_path / "out")
     assert b"harmless here" == (tmp_path / "out" / os.fsdecode(name)).read_bytes()
     with pytest.raises(IntegrityError, match="git refuses"):
@@ -136,7 +138,9 @@ def test_folders_as_deep_as_we_go_come_back_and_deeper_ones_are_named(tmp_path: 
     tree = StoredTree(box.store, snapshot.root)
 
     assert checkout(tree, tmp_path / "out")
-    assert identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin.tree
+    assert identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin.tree
     make_branch(tree, box.root, "b", base=None, message="m", time_s=1)
     box.git("fsck", "--strict")
     box.write("/".join(["e"] * (DEEPEST + 1)) + "/x", "1")

@@ -8,7 +8,9 @@ from typing import BinaryIO
 import pytest
 
 from tests.support.git_box import GitBox, fingerprint
+from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.snapshot import Origin
 from xmslurm_repro.snapshot import StoredTree, witnesses
 from xmslurm_repro.snapshot.identity import identify
@@ -16,7 +18,9 @@ from xmslurm_repro.snapshot.identity import identify
 
 def origin_of(box: GitBox) -> Origin:
     snapshot = box.capture()
-    return identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    return identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
 
 
 def git_says(box: GitBox, what: str) -> str:
@@ -72,11 +76,15 @@ def test_ids_taken_down_at_the_capture_are_those_of_the_bytes_and_spare_a_second
         return real(tree, digest)
 
     monkeypatch.setattr(StoredTree, "open", watch)
-    quick = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    quick = identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
     few = len(opened)
     for path in box.cache.iterdir():
         path.unlink()
-    slow = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    slow = identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
 
     assert quick.tree == slow.tree
     assert few < 40 < 100 < len(opened) - few
@@ -97,11 +105,18 @@ def test_ids_of_the_other_kind_are_not_taken_for_ours(
     nested.root.rename(box.root / "nested")
 
     snapshot = box.capture(with_git_ids=True)
-    said = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    said = identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
 
     for path in box.cache.iterdir():
         path.unlink()
-    assert said == identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    assert (
+        said
+        == identify(
+            box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+        ).origin
+    )
 
 
 def test_a_changed_snapshot_has_the_tree_that_git_would_write(tmp_path: Path):
@@ -136,7 +151,7 @@ def test_a_clean_submodule_counts_as_its_commit_and_a_dirty_one_does_not(tmp_pat
     assert clean.tree != dirty.tree
 
 
-def test_bytes_that_a_filter_changed_are_not_the_commit(tmp_path: Path):
+def test_bytes_that_git_converts_are_named_where_the_tree_is_the_commit_s(tmp_path: Path):
     box = GitBox(tmp_path / "box")
     box.write(".gitattributes", "* text=auto eol=crlf\n")
     box.write("a.txt", "one\r\n")
@@ -145,7 +160,9 @@ def test_bytes_that_a_filter_changed_are_not_the_commit(tmp_path: Path):
 
     origin = origin_of(box)
 
-    assert origin.tree != origin.commit_tree
+    assert origin.tree == origin.commit_tree
+    assert ("a.txt",) == origin.converted
+    assert origin == Origin.from_json(Reader.of_json(canonical_json(origin.to_json()), "origin"))
 
 
 def test_whether_a_remote_has_the_commit(tmp_path: Path):

@@ -41,7 +41,9 @@ def test_a_work_tree_kept_elsewhere_is_captured_from_beside_its_git_folder(box: 
     assert ((".gitignore", "untracked"),) == snapshot.origin.changed
     assert elsewhere == find_work_tree(box.root)
     assert snapshot == box.capture()
-    said = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    said = identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
     box.git("add", "-A")
     assert box.git("write-tree").decode().strip() == said.tree
 
@@ -110,7 +112,9 @@ def test_a_partial_clone_is_captured(tmp_path: Path, filter_: str):
     snapshot = box.capture()
 
     assert (("d/a", "modified"),) == snapshot.origin.changed
-    said = identify(box.root, snapshot, store=box.store, cache_dir=box.cache).origin
+    said = identify(
+        box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment
+    ).origin
     assert said.on_remote
     assert box.git("rev-parse", "HEAD^{tree}").decode().strip() == said.commit_tree
     base = snapshot.origin.commit
@@ -172,7 +176,7 @@ def test_nothing_that_a_repository_names_is_ever_run(box: GitBox, tmp_path: Path
     before = fingerprint(box.root)
 
     snapshot = box.capture(choice=Choice())
-    identify(box.root, snapshot, store=box.store, cache_dir=box.cache)
+    identify(box.root, snapshot, store=box.store, cache_dir=box.cache, environment=box.environment)
     explain(
         box.root,
         Path("a.x"),

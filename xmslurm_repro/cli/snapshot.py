@@ -37,7 +37,8 @@ def snapshot(paths: tuple[Path, ...], as_json: bool, **given: Any) -> int:
     """
     Capture the work tree, as a launch would, and say what it is a change of.
 
-    Where the git tree of the snapshot is the commit's, it is the commit, byte for byte.
+    Where the git tree of the snapshot is the commit's, it is the commit, byte for byte but for
+    files that git itself converts (Git LFS, ends of lines), which are counted.
     """
     from xmslurm_repro.cli.answers import notice, show_and_keep
 
@@ -108,6 +109,9 @@ def _snapshot_text(taken: Snapshot) -> str:
         fields.append(("git tree", origin.tree + (" (the commit's: it is clean)" * is_commit)))
     fields += [(f"remote {name}", url) for name, url in origin.remotes]
     fields += [("submodule", f"{path} at {commit}") for path, commit in origin.submodules]
+    if origin.converted:
+        count = plural(len(origin.converted), "file")
+        fields.append(("converted", f"{count}: git calls them unchanged; their bytes are captured"))
     lines = field_lines(fields)
     lines += [f"  {what}: {path}" for path, what in origin.changed]
     lines += [f"  left out: {path} ({reason})" for path, reason in origin.skipped]

@@ -140,9 +140,12 @@ class Origin:
         skipped: Paths left out although they are in the folder, with the reason.
         notable: Captured paths that people should know of, with what: pointers of Git LFS, large
             files, what looks like a secret.
-        tree: The id that git would give the captured tree; ``None`` where nobody asked.
+        tree: The id of the tree that git would write of what was captured; ``None`` where nobody
+            asked.
         commit_tree: The id of *commit*'s tree, likewise. Where it equals *tree*, the snapshot is
-            the commit.
+            the commit, byte for byte but for *converted* and what *skipped* says.
+        converted: Files that git calls unchanged and whose bytes or exec bits are others than the
+            commit's: filters such as Git LFS, ends of lines, ``core.fileMode``.
         on_remote: Whether a remote has *commit*, as far as this repository knows; ``None`` where
             nobody asked.
     """
@@ -157,6 +160,7 @@ class Origin:
     tree: str | None = None
     commit_tree: str | None = None
     on_remote: bool | None = None
+    converted: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Json]:
         """Write it as JSON; the inverse of `from_json`."""
@@ -177,6 +181,8 @@ class Origin:
             document["commit_tree"] = self.commit_tree
         if self.on_remote is not None:
             document["on_remote"] = self.on_remote
+        if self.converted:
+            document["converted"] = [*self.converted]
         return document
 
     @classmethod
@@ -188,7 +194,7 @@ class Origin:
 
         commit, branch = reader.maybe("commit"), reader.maybe("branch")
         tree, commit_tree = reader.maybe("tree"), reader.maybe("commit_tree")
-        on_remote = reader.maybe("on_remote")
+        on_remote, converted = reader.maybe("on_remote"), reader.maybe("converted")
         return cls(
             commit=commit.text() if commit else None,
             branch=branch.text() if branch else None,
@@ -200,6 +206,7 @@ class Origin:
             tree=tree.text() if tree else None,
             commit_tree=commit_tree.text() if commit_tree else None,
             on_remote=on_remote.boolean() if on_remote else None,
+            converted=converted.texts() if converted else (),
         )
 
 

@@ -24,7 +24,7 @@ from xmslurm_repro.snapshot.paths import shown
 from xmslurm_repro.snapshot.tree import StoredTree
 
 _CHUNK_BYTES = 1024 * 1024
-_GIT_MODES = {
+GIT_MODES = {
     EntryKind.FILE: b"100644",
     EntryKind.EXECUTABLE: b"100755",
     EntryKind.SYMLINK: b"120000",
@@ -132,7 +132,7 @@ class GitTree:
         Raises:
             IntegrityError: If the store lacks or damaged an object, or git could not hold it.
         """
-        return self._folder(self.tree.root, b"")
+        return self.folder_named(self.tree.root, b"")
 
     def folder_id(self, path: bytes) -> bytes | None:
         """The id of the folder at *path*, or ``None`` if there is none."""
@@ -143,24 +143,25 @@ class GitTree:
             if entry is None or entry.kind is not EntryKind.DIRECTORY:
                 return None
             node = entry.digest
-        return self._folder(node, path + b"/")
+        return self.folder_named(node, path + b"/")
 
-    def _folder(self, node: Digest, path: bytes) -> bytes:
+    def folder_named(self, node: Digest, path: bytes) -> bytes:
+        """The id of the folder *path* (with a final slash), whose node is *node*."""
         is_plain = not any(below.startswith(path) for below in self.submodules)
         if is_plain and node in self.known:
             return self.known[node]
         records: list[tuple[bytes, bytes]] = []
         # No comprehension: it would be one more call for each folder above.
         for entry in self.tree.node(node, path):
-            records.append(self._record(entry, path))  # noqa: PERF401
-        body = b"".join(record for _, record in sorted(records))
-        name = self.keep(b"tree", len(body), lambda: io.BytesIO(body))
+            records.append(self.record(entry, path))  # noqa: PERF401
+        name = self.keep(b"tree", *tree_body(records))
         if is_plain:
             self.known[node] = name
         return name
 
-    def _record(self, entry: TreeEntry, folder: bytes) -> tuple[bytes, bytes]:
-        path, mode = folder + entry.name, _GIT_MODES[entry.kind]
+    def record(self, entry: TreeEntry, folder: bytes) -> tuple[bytes, bytes]:
+        """The line of an entry of *folder*, after what it is sorted by."""
+        path, mode = folder + entry.name, GIT_MODES[entry.kind]
         if isinstance(self.keep, LooseWriter) and may_be_git_s(entry.name):
             raise IntegrityError(f"the snapshot has an entry {shown(path)!r}, which git refuses")
         if entry.kind is not EntryKind.DIRECTORY:
@@ -172,11 +173,17 @@ class GitTree:
         linked = self.submodules.get(path)
         if linked is not None and self.is_checked:
             return entry.name, b"%s %s\0%s" % (_GITLINK, entry.name, linked[1])
-        name = self._folder(entry.digest, path + b"/")
+        name = self.folder_named(entry.digest, path + b"/")
         if linked is not None and linked[0] == name:
             return entry.name, b"%s %s\0%s" % (_GITLINK, entry.name, linked[1])
         # git sorts folders, but not links to commits, as if their names ended in a slash.
         return entry.name + b"/", b"%s %s\0%s" % (mode, entry.name, name)
+
+
+def tree_body(records: list[tuple[bytes, bytes]]) -> tuple[int, Callable[[], BinaryIO]]:
+    """Size and bytes of a tree object of *records*, each after what it is sorted by."""
+    body = b"".join(record for _, record in sorted(records))
+    return len(body), lambda: io.BytesIO(body)
 
 
 def commit_body(

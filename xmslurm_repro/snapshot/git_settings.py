@@ -22,7 +22,7 @@ from xmslurm_repro.snapshot.witnesses import Witnesses, load_checked, witness
 if TYPE_CHECKING:
     from dulwich.config import ConfigFile, StackedConfig
 
-_MAGIC = b"xmslurm-git-settings/3\n"
+_MAGIC = b"xmslurm-git-settings/4\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,7 @@ class GitSettings:
         excludes_file: ``core.excludesFile``, or where git looks by default.
         attributes_file: ``core.attributesFile``, likewise.
         ignore_case: ``core.ignoreCase``.
+        auto_crlf: ``core.autocrlf``: whether ends of lines are converted without attributes.
         file_mode: ``core.fileMode``: whether exec bits in the work tree mean something to git.
         hash_name: ``sha1`` or ``sha256``.
         remotes: Name to URL, without credentials.
@@ -42,6 +43,7 @@ class GitSettings:
     excludes_file: str | None
     attributes_file: str | None = None
     ignore_case: bool = False
+    auto_crlf: bool = False
     file_mode: bool = True
     hash_name: str = "sha1"
     remotes: tuple[tuple[str, str], ...] = ()
@@ -52,6 +54,7 @@ class GitSettings:
             "excludes_file": self.excludes_file,
             "attributes_file": self.attributes_file,
             "ignore_case": self.ignore_case,
+            "auto_crlf": self.auto_crlf,
             "file_mode": self.file_mode,
             "hash_name": self.hash_name,
             "remotes": dict(self.remotes),
@@ -65,6 +68,7 @@ class GitSettings:
             excludes_file=excludes.text() if excludes else None,
             attributes_file=attributes.text() if attributes else None,
             ignore_case=reader.field("ignore_case").value is True,
+            auto_crlf=reader.field("auto_crlf").value is True,
             file_mode=reader.field("file_mode").value is True,
             hash_name=reader.field("hash_name").text(),
             remotes=tuple(sorted(reader.field("remotes").text_map().items())),
@@ -208,6 +212,7 @@ def _extract(config: StackedConfig, environment: Mapping[str, str]) -> GitSettin
         excludes_file=_path(config, "excludesFile", "ignore", environment),
         attributes_file=_path(config, "attributesFile", "attributes", environment),
         ignore_case=_flag(config, "core", "ignoreCase", default=False),
+        auto_crlf=_flag(config, "core", "autocrlf", default=False),
         file_mode=_flag(config, "core", "fileMode", default=True),
         hash_name=(_text(config, "extensions", "objectFormat") or "sha1").lower(),
         remotes=tuple(sorted(remotes_of(config).items())),

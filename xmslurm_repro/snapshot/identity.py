@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from heapq import heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xmslurm_repro.errors import FormatError, NoRepositoryError
+from xmslurm_repro.errors import FormatError, NoRepositoryError, ReproError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import Origin, Snapshot
 from xmslurm_repro.ports.store import ObjectStore
@@ -34,19 +34,28 @@ _SKEW_S = 7 * 24 * 3600
 """Clocks of committers differ; a commit may be dated before its parent."""
 
 
-def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: Path) -> Snapshot:
+def identify(
+    start: Path,
+    snapshot: Snapshot,
+    *,
+    store: ObjectStore,
+    cache_dir: Path,
+    environment: Mapping[str, str],
+) -> Snapshot:
     """
     Say what git would call *snapshot*, and whether a remote has its commit.
 
     The tree's id is computed from the captured bytes, so where it is that of the commit's tree
-    the snapshot is the commit. A submodule counts as its commit where its files are exactly that
-    commit's.
+    the snapshot is the commit. Where git converts files, it is what git would write: a file that
+    the capture did not call changed counts as the commit's. A submodule counts as its commit
+    where its files are exactly that commit's.
 
     Args:
         start: The folder that was captured.
         snapshot: What was captured of it just now.
         store: Where it is.
         cache_dir: Where to remember ids of folders.
+        environment: As for `capture`.
 
     Returns:
         The snapshot, its origin completed; unchanged where there is no commit.
@@ -75,10 +84,15 @@ def identify(start: Path, snapshot: Snapshot, *, store: ObjectStore, cache_dir: 
     name = tree.root_id().hex()
     if len(tree.known) != size:
         _save(tree, remembered, hash_name)
+    converted: tuple[str, ...] = ()
+    if name != commit_tree:
+        place = cache_file(cache_dir, repository.root, "git")
+        name, converted = _written(repository, tree, origin, environment, place) or (name, ())
     completed = replace(
         origin,
         tree=name,
         commit_tree=commit_tree,
+        converted=converted,
         on_remote=_is_on_remote(repository, origin.commit, cache_dir),
     )
     return replace(snapshot, origin=completed)
@@ -101,6 +115,41 @@ class _BlobIds:
                 return None
             self._known = known_git_ids(self._remembered, self._width)
         return self._known.get(bytes.fromhex(digest.hex))
+
+
+def _written(
+    repository: Repository,
+    tree: GitTree,
+    origin: Origin,
+    environment: Mapping[str, str],
+    remembered: Path,
+) -> tuple[str, tuple[str, ...]] | None:
+    """What git would write, if not the bytes, and what it would convert for that."""
+    # Whoever waits for a clean tree does not wait for these.
+    from xmslurm_repro.snapshot.git_settings import read_settings  # noqa: PLC0415
+    from xmslurm_repro.snapshot.paths import shown  # noqa: PLC0415
+    from xmslurm_repro.snapshot.written import WrittenTree, may_differ  # noqa: PLC0415
+
+    settings, _ = read_settings(repository, environment, remembered)
+    commit_tree = root_tree(repository, str(origin.commit), remembered.with_suffix(".head"))
+    place = os.path.join(repository.common_dir, b"info", b"attributes")
+    own = Path(os.fsdecode(place)).read_bytes() if os.path.isfile(place) else b""
+    converts = settings.auto_crlf or not settings.file_mode
+    if not may_differ(tree.tree, origin, converts=converts, own_attributes=own):
+        return None
+    try:
+        with open_objects(repository, settings.hash_name) as objects:
+            written = WrittenTree.of(tree, objects, origin)
+            name = written.root_id(bytes.fromhex(commit_tree)).hex()
+            return name, tuple(sorted(map(shown, written.converted)))
+    except ReproError:
+        raise
+    except Exception as error:
+        # The library raises a dozen unrelated types here, from KeyError to zlib.error.
+        raise FormatError(
+            f"{os.fsdecode(repository.git_dir)}: cannot read tree {commit_tree}: {error!r}",
+            hint="Run `git fsck` in the repository.",
+        ) from error
 
 
 def _tree_of(repository: Repository, commit: str, cache_dir: Path) -> str:

@@ -123,7 +123,13 @@ class Snapshots:
         """See `Snapshotter`."""
         from xmslurm_repro.snapshot.identity import identify
 
-        return identify(start, snapshot, store=self.store, cache_dir=self.cache_dir)
+        return identify(
+            start,
+            snapshot,
+            store=self.store,
+            cache_dir=self.cache_dir,
+            environment=self.git_environment,
+        )
 
     def nearest_tags(self, start: Path, *, has_changes: bool) -> TagDistance | None:
         """See `Snapshotter`."""
