@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import tarfile
+import urllib.request
 from contextlib import contextmanager
 
 import pytest
@@ -130,6 +132,24 @@ def test_a_package_is_built_once_without_network_and_never_again(make_cli, run_u
         one for one in cli.json("sbom", "1")["components"] if one.get("name") == "native"
     )
     assert {"name": "built-of:tools", "value": "helper 1.0"} in component["properties"]
+
+
+def test_a_requirements_file_may_ask_for_it_too_and_nothing_is_run_to_read_it(make_cli, run_uv):
+    with served(make_cli, run_uv, fail='raise SystemExit("not on this machine")') as cli:
+        (cli.folder / "uv.lock").unlink()
+        (cli.folder / "pyproject.toml").write_text("[tool.ruff]\nline-length = 100\n")
+        index = cli.env["UV_DEFAULT_INDEX"].removesuffix("/simple/")
+        with urllib.request.urlopen(f"{index}/files/native-1.0.tar.gz") as answer:
+            source = answer.read()
+        digits = hashlib.sha256(source).hexdigest()
+        (cli.folder / "requirements.txt").write_text(f"native==1.0 --hash=sha256:{digits}\n")
+        planned = cli.run("launch", "--build-sdists", "--dry-run", "--", "true", status=22)
+        (cli.folder / "requirements.txt").write_text(f"native==1.0 --hash=sha256:{'0' * 64}\n")
+        other = cli.run("launch", "--build-sdists", "--", "true", status=14)
+
+    # It is the build in the base image that fails: it is the first that runs anything.
+    assert "native-1.0.tar.gz cannot be built in the base image" in planned.stderr
+    assert "has a hash that requirements.txt:1 allows" in other.stderr
 
 
 def test_a_build_that_fails_shows_what_it_printed(make_cli, run_uv):

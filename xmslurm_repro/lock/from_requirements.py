@@ -41,9 +41,12 @@ def inputs(tree: Tree, file: LockFile) -> list[Json]:
     return [[path, str(entry.digest)] for path, entry in entries if entry]
 
 
-def select_pins(tree: Tree, file: LockFile, target: Target) -> Selection:
+def select_pins(
+    tree: Tree, file: LockFile, target: Target, *, with_sdists: bool = False
+) -> Selection:
     """
-    Choose the wheels that the file allows for *target*, asking the user's package index.
+    Choose the wheels that the file allows for *target*, asking the user's package index; with
+    *with_sdists* a source distribution for each package that has no such wheel.
 
     Raises:
         NoWheelError: With every package whose allowed files hold no wheel for the target.
@@ -54,11 +57,14 @@ def select_pins(tree: Tree, file: LockFile, target: Target) -> Selection:
     pins = _applicable(read, target)
     from_index = [pin for pin in pins if pin.requirement.url is None]
     config = _uv_config(tree, file.folder)
-    lock = _look_up(read, from_index, target, config, file.path)
-    packages, unusable = _restrict(lock, {pin.name: pin for pin in from_index})
+    lock = _look_up(read, from_index, target, config, file.path, with_sdists=with_sdists)
+    by_name = {pin.name: pin for pin in from_index}
+    packages, unusable = _restrict(lock, by_name, with_sdists=with_sdists)
     packages += [_direct(pin) for pin in pins if pin.requirement.url is not None]
     try:
-        selection = select(replace_packages(lock, packages), target, file.path)
+        selection = select(
+            replace_packages(lock, packages), target, file.path, with_sdists=with_sdists
+        )
     finally:
         if unusable:
             raise no_wheel_error(unusable, target, file.path, hint=_OTHER_FILES)
@@ -89,6 +95,8 @@ def _look_up(
     target: Target,
     config: Mapping[str, bytes],
     where: str,
+    *,
+    with_sdists: bool,
 ) -> Pylock:
     """All files that the index has of *pins*."""
     options = [" ".join(words) for words in read.index_options]
@@ -96,9 +104,11 @@ def _look_up(
     if not wanted:
         return read_pylock('lock-version = "1.0"\ncreated-by = "none"\npackages = []', where)
     try:
-        return read_pylock(
-            compile_requirements([*options, *wanted], target.python, config=config), where
+        described = [(pin.name, str(pin.version)) for pin in pins] if with_sdists else []
+        text = compile_requirements(
+            [*options, *wanted], target.python, config=config, described=described
         )
+        return read_pylock(text, where)
     except UvError as error:
         with ThreadPoolExecutor(max_workers=4) as workers:
             tried = workers.map(lambda line: _trouble([*options, line], target, config), wanted)
@@ -134,22 +144,21 @@ def _sentence(error: UvError) -> str:
     return (causes or error.lines() or ("uv says nothing",))[0].removeprefix("cause: ")
 
 
-def _restrict(lock: Pylock, pins: Mapping[str, Pin]) -> tuple[list[Package], list[Unusable]]:
+def _restrict(
+    lock: Pylock, pins: Mapping[str, Pin], *, with_sdists: bool
+) -> tuple[list[Package], list[Unusable]]:
     """Keep only files that the requirements allow."""
     packages, unusable = [], []
     for package in lock.packages:
         pin = pins[package.name]
-        wheels = [
-            wheel
-            for wheel in package.wheels or ()
-            if f"sha256:{wheel.hashes.get('sha256', '')}" in pin.hashes
-        ]
-        if wheels:
+        wheels = [wheel for wheel in package.wheels or () if _allows(pin, wheel.hashes)]
+        has_sdist = package.sdist is not None and _allows(pin, package.sdist.hashes)
+        if wheels or (with_sdists and has_sdist):
             packages.append(
                 Package(
                     name=package.name,
                     version=package.version,
-                    sdist=package.sdist,
+                    sdist=package.sdist if has_sdist else None,
                     wheels=wheels,
                 )
             )
@@ -158,6 +167,10 @@ def _restrict(lock: Pylock, pins: Mapping[str, Pin]) -> tuple[list[Package], lis
             found = f"none of the {count} wheels on the index has a hash that {pin.where} allows"
             unusable.append(Unusable(name=pin.name, version=pin.version or "", found=found))
     return packages, unusable
+
+
+def _allows(pin: Pin, hashes: Mapping[str, str]) -> bool:
+    return f"sha256:{hashes.get('sha256', '')}" in pin.hashes
 
 
 def _direct(pin: Pin) -> Package:

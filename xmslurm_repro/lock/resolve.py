@@ -197,7 +197,7 @@ def _select_afresh(
             f"{file.path} knows no extras and no groups, but {choice} was asked for",
             hint="Compile them into it (`uv pip compile --extra …`), or use a uv.lock.",
         )
-    return from_requirements.select_pins(tree, file, target)
+    return from_requirements.select_pins(tree, file, target, with_sdists=with_sdists)
 
 
 def _artifacts(

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 _TIMEOUT_SECONDS = 300
@@ -74,6 +74,7 @@ def compile_requirements(
     *,
     config: Mapping[str, bytes] | None = None,
     with_dependencies: bool = False,
+    described: Iterable[tuple[str, str]] = (),
 ) -> str:
     """
     Look requirements up in the index; give a pylock.toml with all their files.
@@ -85,19 +86,36 @@ def compile_requirements(
         python: The target's full Python version.
         config: ``pyproject.toml`` or ``uv.toml`` of the project, for ``tool.uv.index``.
         with_dependencies: Whether what they need is taken as well.
+        described: Names and versions of packages that may have no wheel. Nothing is built to
+            learn what they need: they are said to need nothing.
 
     Raises:
         UvError: If the index cannot be reached or has no wheel of one of them.
     """
-    words = ["pip", "compile", "--universal", "--no-build", "--generate-hashes"]
+    told = _described(described, config or {})
+    words = ["pip", "compile", "--universal", "--generate-hashes"]
+    words += [] if told else ["--no-build"]
     words += [] if with_dependencies else ["--no-deps"]
     words += ["--no-header", "--python-version", python, "--format", "pylock.toml", "wanted.in"]
     # uv insists on some interpreter, although a universal answer does not depend on it.
     words += ["--python", sys.executable]
     with tempfile.TemporaryDirectory(prefix="xmslurm-uv-") as place:
         text = "".join(f"{line}\n" for line in lines)
-        _lay_out(Path(place), {**(config or {}), "wanted.in": text.encode()})
+        _lay_out(Path(place), {**(config or {}), **told, "wanted.in": text.encode()})
         return _run(words, Path(place), environment=None)
+
+
+def _described(
+    packages: Iterable[tuple[str, str]], config: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """*config* with `dependency-metadata` for each of *packages*; nothing if there are none."""
+    name = next(iter(config), "uv.toml")
+    table = "dependency-metadata" if name == "uv.toml" else "tool.uv.dependency-metadata"
+    lines = [
+        f'\n[[{table}]]\nname = "{package}"\nversion = "{version}"\nrequires-dist = []\n'
+        for package, version in packages
+    ]
+    return {name: config.get(name, b"") + "".join(lines).encode()} if lines else {}
 
 
 def _lay_out(place: Path, files: Mapping[str, bytes]) -> None:
