@@ -33,7 +33,7 @@ zoneinfo.ZoneInfo("Europe/Berlin")
 """
 
 
-def no_registry(reference, progress):
+def no_registry(reference, architecture, progress):
     raise AssertionError(f"asked a registry for {reference}")
 
 

@@ -108,7 +108,7 @@ def built(tmp_path_factory) -> Iterator[Built]:
     shutil.rmtree(folder)
 
 
-def no_registry(reference, progress):
+def no_registry(reference, architecture, progress):
     raise AssertionError(f"asked a registry for {reference}")
 
 

@@ -92,7 +92,7 @@ def put_image(blobs, *layers: dict, env=(), pack=None, config=None, lie=None) ->
 
 
 def bases(blobs, tmp_path, pull=None, **more) -> Bases:
-    def no_pull(reference, progress):
+    def no_pull(reference, architecture, progress):
         raise AssertionError(f"asked the registry for {reference}")
 
     return Bases(
@@ -338,7 +338,7 @@ def test_a_name_that_could_be_a_registrys_is_refused(blobs, tmp_path, name):
 def test_anything_else_is_pulled(blobs, tmp_path, reference):
     asked = []
 
-    def pull(wanted, progress):
+    def pull(wanted, architecture, progress):
         asked.append(wanted)
         return put_image(blobs, DEBIAN)
 

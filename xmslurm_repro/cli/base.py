@@ -30,9 +30,15 @@ def base() -> None:
     "--package", "-p", "packages", multiple=True, help="NAME or NAME=VERSION. Repeatable."
 )
 @click.option("--mirror", metavar="URL", help="Where Debian's packages come from.")
+@click.option("--arch", metavar="ARCH", help="Such as arm64; this machine's otherwise.")
 @json_option
 def create(
-    name: str, suite: str, packages: tuple[str, ...], mirror: str | None, as_json: bool
+    name: str,
+    suite: str,
+    packages: tuple[str, ...],
+    mirror: str | None,
+    arch: str | None,
+    as_json: bool,
 ) -> int:
     """Make a base image with Python from Debian packages, and call it NAME."""
 
@@ -40,7 +46,12 @@ def create(
         # What it finds and writes is needed by nobody before it has its name.
         with tools.guard.using():
             made = tools.bases.create(
-                name=name, suite=suite, packages=packages, mirror=mirror, progress=tools.progress
+                name=name,
+                suite=suite,
+                packages=packages,
+                mirror=mirror,
+                architecture=arch,
+                progress=tools.progress,
             )
         _print_base(name, made, as_json=as_json)
         return 0

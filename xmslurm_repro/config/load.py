@@ -188,6 +188,7 @@ def _cluster(name: str, values: _Values) -> ClusterSettings:
         runtime=get("runtime", "auto"),
         runtime_options=table("runtime_options"),
         registry=get("registry"),
+        architecture=get("architecture"),
         gpu_types=table("gpu_types"),
         options=table("options"),
         env=table("env"),

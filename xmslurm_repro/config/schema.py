@@ -25,6 +25,10 @@ RUNTIMES = (
 )
 
 
+ARCHITECTURES = ("amd64", "arm64", "ppc64le", "riscv64", "s390x")
+"""Of compute nodes, as OCI calls them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
     """A table whose keys the user chooses: each name is checked, each value is read alike."""
@@ -52,6 +56,7 @@ _CLUSTER: Mapping[str, Node] = {
     "runtime": kinds.choice(*RUNTIMES),
     "runtime_options": Named(check_name=kinds.option_name, each=kinds.option),
     "registry": kinds.text,
+    "architecture": kinds.choice(*ARCHITECTURES),
     "gpu_types": Named(check_name=kinds.resource_name, each=kinds.text),
     "options": Named(check_name=kinds.option_name, each=kinds.option),
     "env": Named(check_name=kinds.variable_name, each=kinds.any_text),

@@ -38,6 +38,8 @@ class ClusterSettings:
         runtime_options: Further options of the runtime, by name; an empty value is a flag.
         registry: A repository's name, to which images are pushed and from which the cluster
             pulls; ``None``: images are sent over the connection.
+        architecture: Of its compute nodes, as OCI says it: base images have to be for it, and of
+            one for several that part is taken; ``None``: for amd64 where there is a choice.
         gpu_types: What the cluster calls a GPU in ``gres``, by the name that launch scripts use.
         options: What each submission is told (``partition``, ``account``); an empty value is a
             flag.
@@ -62,6 +64,7 @@ class ClusterSettings:
     runtime: str = "auto"
     runtime_options: tuple[tuple[str, str], ...] = ()
     registry: str | None = None
+    architecture: str | None = None
     gpu_types: tuple[tuple[str, str], ...] = ()
     options: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()

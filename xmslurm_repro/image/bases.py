@@ -18,9 +18,9 @@ from xmslurm_repro.model.image import BaseImage, Descriptor
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, Tree
 
-Pull = Callable[[str, Progress], Descriptor]
-"""Fetches all blobs that a registry's reference names; returns the image manifest's (or the
-index's) descriptor."""
+Pull = Callable[[str, str, Progress], Descriptor]
+"""Fetches all blobs that a registry's reference names, for an architecture; returns the image
+manifest's (or the index's) descriptor."""
 
 
 class Bases:
@@ -55,15 +55,18 @@ class Bases:
         self._architecture = architecture
         self._docker_host = docker_host
 
-    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+    def resolve(
+        self, reference: str, *, architecture: str | None = None, progress: Progress
+    ) -> BaseImage:
         """Resolve *reference* once; see `image.base.resolve_base` for its forms and errors."""
+        asked = architecture or self._architecture
         return resolve_base(
             reference,
             self._blobs,
-            lambda wanted: self._pull(wanted, progress),
+            lambda wanted: self._pull(wanted, asked or DEFAULT_ARCHITECTURE, progress),
             work_dir=self._work_dir,
             cache_dir=self._cache_dir,
-            architecture=self._architecture,
+            architecture=asked,
             docker_host=self._docker_host,
             progress=progress,
         )
@@ -75,6 +78,7 @@ class Bases:
         suite: str,
         packages: Sequence[str],
         mirror: str | None,
+        architecture: str | None = None,
         progress: Progress,
     ) -> BaseImage:
         """Make a base from Debian packages; see `image.create.create_base`."""
@@ -82,7 +86,7 @@ class Bases:
             name=name,
             suite=suite,
             packages=packages,
-            architecture=self._architecture,
+            architecture=architecture or self._architecture,
             mirror=mirror,
             blobs=self._blobs,
             work_dir=self._work_dir,

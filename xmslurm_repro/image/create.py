@@ -100,7 +100,7 @@ def create_base(
         ImageError: If mmdebstrap is missing or fails.
     """
     check_base_name(name)
-    _check_words(suite, packages)
+    _check_words(suite, (*packages, *((architecture,) if architecture else ())))
     work_dir.mkdir(parents=True, exist_ok=True)
     task = progress.start(f"Making base image {name}", unit="steps")
     try:
@@ -122,7 +122,9 @@ def _check_words(suite: str, packages: Sequence[str]) -> None:
     bad = [] if re.fullmatch(name, suite) else [suite]
     bad += [word for word in packages if not re.fullmatch(pinned, word)]
     if bad:
-        raise UsageError(f"{', '.join(map(repr, bad))}: no name of a Debian suite or package")
+        raise UsageError(
+            f"{', '.join(map(repr, bad))}: no name of a Debian suite, package or architecture"
+        )
 
 
 def _command(

@@ -138,9 +138,14 @@ class Snapshotter(Protocol):
 class BaseSource(Protocol):
     """Finds base images and brings them into the local store."""
 
-    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+    def resolve(
+        self, reference: str, *, architecture: str | None = None, progress: Progress
+    ) -> BaseImage:
         """
         Resolve *reference* once: a local name, a digest, a registry's tag, …
+
+        Of an image for several architectures the part for *architecture* is taken, as OCI calls
+        it, and what is found has to be for it; ``None``: amd64 where there is a choice.
 
         Raises:
             NoBaseImageError: If a local name names nothing.
@@ -155,9 +160,10 @@ class BaseSource(Protocol):
         suite: str,
         packages: Sequence[str],
         mirror: str | None,
+        architecture: str | None = None,
         progress: Progress,
     ) -> BaseImage:
-        """Make a base from Debian packages and call it *name*."""
+        """Make a base from Debian packages, for *architecture* or else this machine's; name it."""
         ...
 
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from xmslurm_repro.errors import UsageError
 from xmslurm_repro.model.canonical import canonical_json
@@ -192,8 +192,8 @@ def plan_launch(tools: Tools, request: LaunchRequest) -> Plan:
     Raises:
         UnknownClusterError: First of all, if there is no such cluster.
     """
-    tools.site(request.cluster)
-    return plan_image(tools, request.code)
+    site = tools.site(request.cluster)
+    return plan_image(tools, replace(request.code, architecture=site.architecture))
 
 
 def _keep_apart(request: LaunchRequest, secrets: Mapping[str, str]) -> None:

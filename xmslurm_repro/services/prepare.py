@@ -30,6 +30,7 @@ class CodeRequest:
     Attributes:
         start: The folder in which the command is to start; the work tree is found from it.
         base: The base image; ``None`` for the configured one.
+        architecture: What the base has to be for, as OCI says it; ``None`` for any.
         lock: Path of the lock file from *start*; ``None`` to look for one.
         extras: Optional dependencies to install as well; ``None`` for the configured ones.
         groups: Dependency groups to install as well; ``None`` for the configured ones.
@@ -43,6 +44,7 @@ class CodeRequest:
 
     start: Path
     base: str | None = None
+    architecture: str | None = None
     lock: str | None = None
     extras: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
@@ -143,7 +145,9 @@ def plan_image(tools: Tools, request: CodeRequest) -> Plan:
     tools.guard.hold("planning")
     snapshot = take_snapshot(tools, request)
     folder = folder_in_tree(tools, request)
-    base = tools.bases.resolve(reference, progress=tools.progress)
+    base = tools.bases.resolve(
+        reference, architecture=request.architecture, progress=tools.progress
+    )
     tree = tools.snapshots.tree(snapshot.root)
     lock = _resolve_lock(tools, request, tree, folder, base)
     bare = Recipe(

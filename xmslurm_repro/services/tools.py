@@ -35,12 +35,14 @@ class ClusterSite:
         env: Variables that every job launched on it gets.
         inputs: Where data is on it, by name.
         repository: Where images for it are published, or ``None``: sent over the connection.
+        architecture: Of its compute nodes, as OCI says it; ``None`` where nobody said.
     """
 
     cluster: Cluster
     options: tuple[tuple[str, str], ...] = ()
     env: tuple[tuple[str, str], ...] = ()
     repository: str | None = None
+    architecture: str | None = None
     inputs: tuple[tuple[str, str], ...] = ()
 
 

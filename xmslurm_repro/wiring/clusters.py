@@ -73,6 +73,7 @@ class Sites:
             options=configured.options,
             env=configured.env,
             repository=configured.registry,
+            architecture=configured.architecture,
             inputs=configured.inputs,
         )
 

@@ -204,8 +204,10 @@ class LazyBases:
     def _bases(self) -> Bases:
         from xmslurm_repro.image.bases import Bases
 
-        def pull(reference: str, progress: Progress) -> Descriptor:
-            return self._connections.registry.pull(reference, self._blobs, progress=progress)
+        def pull(reference: str, architecture: str, progress: Progress) -> Descriptor:
+            return self._connections.registry.pull(
+                reference, self._blobs, architecture=architecture, progress=progress
+            )
 
         return Bases(
             self._blobs,
@@ -215,9 +217,11 @@ class LazyBases:
             docker_host=self._docker_host,
         )
 
-    def resolve(self, reference: str, *, progress: Progress) -> BaseImage:
+    def resolve(
+        self, reference: str, *, architecture: str | None = None, progress: Progress
+    ) -> BaseImage:
         """See `BaseSource`."""
-        return self._bases.resolve(reference, progress=progress)
+        return self._bases.resolve(reference, architecture=architecture, progress=progress)
 
     def create(
         self,
@@ -226,11 +230,17 @@ class LazyBases:
         suite: str,
         packages: Sequence[str],
         mirror: str | None,
+        architecture: str | None = None,
         progress: Progress,
     ) -> BaseImage:
         """See `BaseSource`."""
         return self._bases.create(
-            name=name, suite=suite, packages=packages, mirror=mirror, progress=progress
+            name=name,
+            suite=suite,
+            packages=packages,
+            mirror=mirror,
+            architecture=architecture,
+            progress=progress,
         )
 
     def add(self, *, name: str, reference: str, progress: Progress) -> BaseImage:
