@@ -42,7 +42,7 @@ def processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(looking, "_PROBE", 7)
     monkeypatch.setattr(looking, "_AT_ONCE", 16)
     if "two" in request.param:
-        monkeypatch.setattr(looking, "_ENOUGH_FOR_TWO", 2)
+        monkeypatch.setattr(looking, "_enough_for_two", lambda: 2)
     if "waiting" in request.param:
         waits = iter(range(0, 100_000, 100))
         monkeypatch.setattr(looking, "_waits", lambda: next(waits))
@@ -81,6 +81,16 @@ def test_what_was_too_new_is_always_found(tmp_path: Path, processes: str):
     assert [2] == tree.changed()
 
 
+def test_whoever_goes_there_comes_back(tmp_path: Path, processes: str):
+    tree = Tree(tmp_path, 30)
+    os.truncate(tree.path(7), 0)
+    before = Path.cwd()
+
+    assert [7] == tree.changed(may_go=True)
+    assert tree.changed(may_go=True, most=0) is None
+    assert before == Path.cwd()
+
+
 @pytest.mark.parametrize("most", [0, 1, 20, 59])
 def test_more_changes_than_wanted_are_not_told_apart(tmp_path: Path, processes: str, most: int):
     tree = Tree(tmp_path, 60)
@@ -101,7 +111,7 @@ def test_a_folder_that_is_gone_is_no_unchanged_one(tmp_path: Path, processes: st
 
 def test_a_process_that_dies_has_seen_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(looking, "_may_fork", lambda: True)
-    monkeypatch.setattr(looking, "_ENOUGH_FOR_TWO", 2)
+    monkeypatch.setattr(looking, "_enough_for_two", lambda: 2)
     parent, part = os.getpid(), looking._changed
 
     def dies(*words: object) -> list[int]:

@@ -71,7 +71,7 @@ def test_an_unchanged_tree_is_not_looked_through_again(box: GitBox, looks: list[
 def test_two_processes_find_what_one_finds(
     box: GitBox, looks: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(looking, "_ENOUGH_FOR_TWO", 2)
+    monkeypatch.setattr(looking, "_enough_for_two", lambda: 2)
     monkeypatch.setattr(looking, "_may_fork", lambda: True)
     first, again = box.capture(), box.capture()
     wait_a_tick(box)

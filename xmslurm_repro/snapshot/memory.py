@@ -211,6 +211,8 @@ def look(
     """
     What changed since `snapshot.capture` was called last; ``None`` where it did not remember.
 
+    For programs that have one thread: the current folder is another one meanwhile.
+
     Args:
         start: A folder in the work tree.
         objects: The folder of the `DiskObjectStore`.
@@ -221,7 +223,8 @@ def look(
     memory = recall(root, cache_dir=cache_dir, asked=asked)
     if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
         return None
-    return Looked(root, memory, find_changed(root, memory.names, memory.stamps))
+    changed = find_changed(root, memory.names, memory.stamps, may_go=True)
+    return Looked(root, memory, changed)
 
 
 def unchanged(
@@ -239,7 +242,7 @@ def unchanged(
     # What was edited lately is edited again, more often than not.
     if not all(_has_stamp(root, memory, path, number) for path, number in memory.recent):
         return None
-    is_same = find_changed(root, memory.names, memory.stamps, most=0) == []
+    is_same = find_changed(root, memory.names, memory.stamps, most=0, may_go=True) == []
     return memory if is_same else None
 
 
