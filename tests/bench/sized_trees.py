@@ -26,6 +26,8 @@ from tests.bench.trees import (
 
 _EDITED = "edited/train.py"
 _IGNORED = "*.o\n"
+SUBMODULE = "vendored"
+"""Where each tree has its submodule."""
 
 
 def make_small(path: Path, env: Mapping[str, str]) -> WorkTree:
@@ -127,7 +129,7 @@ def _finish(path: Path, env: Mapping[str, str], submodule: Path) -> None:
     add = ("submodule", "--quiet", "add")
     for words in (
         ("init", "--quiet", "--initial-branch=main"),
-        ("-c", "protocol.file.allow=always", *add, os.fspath(submodule), "vendored"),
+        ("-c", "protocol.file.allow=always", *add, os.fspath(submodule), SUBMODULE),
     ):
         subprocess.run(["git", *words], cwd=path, env=dict(env), check=True)
     shutil.rmtree(submodule)

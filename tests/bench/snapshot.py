@@ -13,7 +13,7 @@ from tests.bench.bench import Bench
 from tests.bench.disk import bytes_below, need, remove
 from tests.bench.harness import BenchError, Command, Contender, measure, run_command
 from tests.bench.report import Fact, Table, say_bytes
-from tests.bench.sized_trees import make_large, make_middle, make_small
+from tests.bench.sized_trees import SUBMODULE, make_large, make_middle, make_small
 from tests.bench.trees import WorkTree
 
 SIZES: Mapping[str, Callable[[Path, Mapping[str, str]], WorkTree]] = {
@@ -32,7 +32,11 @@ _GIT_ADD = """
 [ -e "$GIT_INDEX_FILE" ] || cp .git/index "$GIT_INDEX_FILE"
 git add --all && git write-tree
 """
-_LIST = "git ls-files -z --cached --others --exclude-standard"
+_LIST = f"""{{
+  git ls-files -z --cached --others --exclude-standard
+  git -C {SUBMODULE} ls-files -z --cached --others --exclude-standard | sed -z 's|^|{SUBMODULE}/|'
+}}"""
+"""The files that we capture: git lists those of a submodule in the submodule only."""
 _TAR = f"""
 set -o pipefail
 {_LIST} |
