@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from xmslurm_repro.errors import StoreError
+from xmslurm_repro.store.boots import this_boot
 from xmslurm_repro.store.files import make_folder, store_errors
+from xmslurm_repro.store.presence import Presence
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS}
 
@@ -20,12 +22,20 @@ class FileGuard:
     A `StoreGuard` by a lock (flock(2)) on a file, which the system takes back from the dead.
 
     Where the file system knows no locks, or the folder cannot be written, using goes on without
-    and clearing up is refused.
+    and clearing up is refused. For hosts whose locks do not reach each other files say the same;
+    see `store.presence`.
+
+    Args:
+        path: The file, which is made when it is first needed. ``<path>.d`` is the folder of the
+            files that say it.
+        boot: What tells this run of this machine from others, as `this_boot`; ``""`` for nothing.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Lock the file *path*, which is made when it is first needed."""
+    def __init__(self, path: Path, *, boot: str | None = None) -> None:
         self._path = path
+        boot = this_boot() if boot is None else boot
+        self._presence = Presence(path.with_name(f"{path.name}.d"), boot) if boot else None
+        self._present: Path | None = None
         self._descriptor: int | None = None
         self._users = 0
         self._keys: set[Hashable] = set()
@@ -57,9 +67,16 @@ class FileGuard:
         make_folder(self._path.parent)
         with store_errors("lock", self._path):
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        said: Path | None = None
         try:
-            yield self._try_alone(descriptor)
+            is_alone = self._try_alone(descriptor)
+            if is_alone and self._presence is not None:
+                said = self._presence.be_alone()
+                is_alone = said is not None
+            yield is_alone
         finally:
+            if said is not None and self._presence is not None:
+                self._presence.end(said)
             os.close(descriptor)
 
     def close(self) -> None:
@@ -92,6 +109,8 @@ class FileGuard:
                 except OSError as error:
                     if error.errno not in _NO_LOCKS:
                         raise
+                if self._presence is not None:
+                    self._present = self._presence.use()
         self._users += 1
 
     def _leave(self) -> None:
@@ -100,6 +119,9 @@ class FileGuard:
             self._unlock()
 
     def _unlock(self) -> None:
+        if self._present is not None and self._presence is not None:
+            self._presence.end(self._present)
+            self._present = None
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
