@@ -24,8 +24,8 @@ def config_of(testbed) -> str:
 
 def test_a_job_goes_where_it_would_start_first(make_cli, testbed):
     cli = make_cli({"main.py": "print()\n"}, config=config_of(testbed))
-    words = ["sbatch", "--parsable", "-w", "n3", "--exclusive", "-t", "20", "--wrap", "sleep 600"]
-    blocking = testbed.run(words).strip()
+    words = ["sbatch", "--parsable", "-w", "n3", "--exclusive", "-t", "20", "-o", "/dev/null"]
+    blocking = testbed.run([*words, "--wrap", "sleep 600"]).strip()
     try:
         launched = cli.launch(
             "true", options=("--cluster", "busy,closed,free,picky", "--time", "5", "--wait")

@@ -205,8 +205,8 @@ def test_a_group_that_is_cancelled_says_so(place: Place):
 def test_a_group_is_started_again_as_a_whole(place: Place):
     wanted = group(
         place,
-        ("a", "[[ $XMSLURM_RESTART_COUNT == 1 ]] || exit 42; echo done", Resources()),
-        ("b", "sleep 1; echo done", Resources()),
+        ("a", "echo begin; [[ $XMSLURM_RESTART_COUNT == 1 ]] || exit 42; echo done", Resources()),
+        ("b", "echo begin; sleep 1; echo done", Resources()),
         options=(("requeue-on-exit-code", "42"),),
     )
 
@@ -215,3 +215,11 @@ def test_a_group_is_started_again_as_a_whole(place: Place):
     assert [[RunState.PREEMPTED, RunState.COMPLETED]] * 2 == [
         [outcome.state for outcome in each.outcomes] for each in seen
     ]
+    # No attempt cuts short what an earlier one printed.
+    logs = [
+        place.log_of(each.outcomes[0].run_id, outcome.attempt)
+        for each in seen
+        for outcome in each.outcomes
+    ]
+    assert [b"begin\n", b"begin\ndone\n"] == logs[:2]
+    assert b"begin\ndone\n" == logs[3]

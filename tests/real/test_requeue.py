@@ -118,6 +118,25 @@ def test_before_its_time_limit_it_is_told_and_started_again(place: Place):
     assert seen.outcomes[0].reason == "its time limit was near; it is started again"
 
 
+def test_the_number_of_attempts_is_limited_before_the_time_limit_too(tmp_path_factory):
+    with scratch_state(tmp_path_factory.mktemp("local") / "state") as seen_from_here:
+        there = local_place(seen_from_here)
+        wanted = sh(
+            there,
+            "while :; do sleep 0.1; done",
+            ("requeue-on-timeout", ""),
+            ("requeue-max-attempts", "1"),
+            ("timeout-grace", "56"),
+            resources=Resources(time_limit_minutes=1),
+        )
+        (seen,) = there.play(wanted)
+
+    assert [RunState.PREEMPTED, RunState.TIMEOUT] == [o.state for o in seen.outcomes]
+    assert (
+        "its time limit was near; it was started again 1 times, which is the limit" == seen.reason
+    )
+
+
 def test_without_leave_to_start_again_it_is_told_and_ends(slurm: Place):
     wanted = sh(
         slurm,

@@ -56,7 +56,8 @@ async def main(argv):
             xm.Job(image, executor, args=["trap 'echo saved; exit 0' TERM; sleep 300 & wait"]))
         try:
             await unit.wait_until_complete()
-        except xm.ExperimentUnitNotCompletedError:
+        except xm.ExperimentUnitFailedError as error:
+            print(error.args[0].partition(';')[0])
             print("".join([piece async for piece in unit.logs()]), end="")
 """
 
@@ -117,4 +118,4 @@ def test_a_grace_period_lets_the_command_save_its_state(make_cli, testbed):
 
     done = cli.run("launch", "launch.py")
 
-    assert "saved\n" == done.stdout
+    assert "work unit 1/1 ended as timeout: its time limit was near\nsaved\n" == done.stdout

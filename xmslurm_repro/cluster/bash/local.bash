@@ -123,7 +123,7 @@ local_state() {  # JOB_FOLDER TASK: sets word and reason
     case $what in
         ended) [[ $pid == 0 ]] && word=COMPLETED || { word=FAILED reason="exit code $pid"; } ;;
         cancelled) word=CANCELLED ;;
-        running) local_is_alive "$pid" "$began" && word=RUNNING || { word=NODE_FAIL reason='the machine or its supervisor stopped'; } ;;
+        running) local_is_alive "$pid" "$began" && word=RUNNING || { [[ ! -e $1/again.$2 ]] || return 0; word=NODE_FAIL reason='the machine or its supervisor stopped'; } ;;
         *)
             [[ -r $1/pid ]] && read -r pid began <"$1/pid"
             local_is_alive "$pid" "$began" && return
