@@ -18,7 +18,7 @@ from tests.bench import report, snapshot
 from tests.bench.bench import Bench
 from tests.bench.harness import BenchError
 
-PARTS = ("startup", "snapshot", "image", "engines", "turnaround")
+PARTS = ("startup", "snapshot", "image", "engines", "turnaround", "submitting")
 
 
 def main() -> int:
