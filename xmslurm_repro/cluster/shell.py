@@ -174,7 +174,8 @@ class ShellCluster:
         hello, runtime = await self._known()
         if self._registry is not None and runtime.can_pull:
             return 0
-        return await deliver_blobs(self._transport, hello.state_dir, image, blobs, progress)
+        where = (self._transport, hello.state_dir)
+        return await deliver_blobs(*where, image, blobs, progress, self._clock)
 
     async def max_tasks(self, options: Sequence[tuple[str, str]]) -> int | None:
         """How many tasks a submission may have; ``None`` for any number."""

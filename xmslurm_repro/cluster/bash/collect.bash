@@ -1,8 +1,10 @@
 # What became of runs. Tokens on standard input, a line each. Answers with the section `states`
 # (of the scheduler, asked first: a job that it calls ended has left its record by then), then
 # `trouble` (why it did not answer), `cancelled` (ids that we cancelled), then a tar of the records.
-work=$(mktemp -d) && trap 'rm -rf "$work"' EXIT
-cat >"$work/tokens"
+work=$(mktemp -d) || fail "there is no space left in ${TMPDIR:-/tmp}"
+trap 'rm -rf "$work"' EXIT
+# Half an answer would say of runs that nobody knows them any more.
+cat >"$work/tokens" && printf '%131072s' >"$work/room" && rm "$work/room" || fail "there is no space left in ${work%/*}"
 scheduler_states "$work/tokens" >"$work/states" 2>"$work/trouble" && : >"$work/trouble"
 section states "$work/states"
 section trouble "$work/trouble"

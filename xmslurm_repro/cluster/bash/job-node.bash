@@ -27,6 +27,8 @@ xm_sweep() {
     while IFS= read -r -d '' folder; do
         [[ -f $folder/lock ]] && flock -n "$folder/lock" rm -rf -- "$folder" 2>/dev/null
     done < <(find "$xm_scratch" -maxdepth 1 -type d -name 'xmslurm-job.*' -user "$UID" -mmin +10 -print0)
+    # And in the state folder: what nobody has renamed into place within two days, nobody will.
+    find "$xm_state/layers" "$xm_state/roots" "$xm_state/code" -mindepth 1 -maxdepth 1 -name '*.new.*' -mtime +1 -exec rm -rf -- {} + 2>/dev/null
 }
 
 xm_fact() { printf '%s=%s\n' "$1" "${2//[[:cntrl:]]/ }"; }

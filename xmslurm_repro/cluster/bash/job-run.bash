@@ -122,9 +122,20 @@ xm_start() {
     if ((code != 0)) && (($(xm_oom_kills) > oom)); then
         state=out-of-memory reason='it used more memory than it asked for'
     fi
+    # What a command says of it may have found no room either.
+    if ((code != 0)) && [[ -z $reason ]]; then
+        if xm_is_full "$xm_dir"; then reason="there is no space left in $xm_state"
+        elif xm_is_full "$xm_tmp"; then reason="there is no space left in $xm_scratch of the node"; fi
+    fi
     touched=$(xm_touched_inputs)
     [[ -z $touched ]] || reason="${reason:+$reason; }inputs changed while it ran: ${touched% }"
     xm_finish "$state" "$code" "$reason"
+}
+
+xm_is_full() {
+    local free
+    free=$(df -Pk "$1" 2>/dev/null | awk 'NR == 2 { print $4 }')
+    [[ -n $free ]] && ((free < 64))
 }
 
 xm_main() {
@@ -132,6 +143,7 @@ xm_main() {
     xm_now xm_started
     xm_claim || { xm_say "nothing can be written to $xm_run_dir"; exit 125; }
     mkdir "$xm_dir" && mkdir "$xm_dir/outputs" || { xm_say "the attempt $xm_dir cannot begin"; exit 125; }
+    xm_reserve
     xm_go
 }
 

@@ -66,7 +66,7 @@ xm_unpack() {
     wait "$tar" || { xm_say "layer sha256:$1 cannot be unpacked"; rm -rf -- "$new"; return 1; }
     [[ ${got%% *} == "$1" ]] || { xm_say "layer sha256:$1 is damaged"; rm -rf -- "$new"; return 1; }
     find "$new" -type d ! -perm -u+rwx -exec chmod u+rwx {} \; -o -type f ! -perm -u+r -exec chmod u+r {} +
-    xm_list "$new" >"$new.list" || return 1
+    xm_list "$new" >"$new.list" || { rm -rf -- "$new" "$new.list"; return 1; }
     mv -f "$new.list" "$final.list" && mv -T "$new" "$final" 2>/dev/null || rm -rf -- "$new"
     [[ -d $final ]]
 }
@@ -105,7 +105,9 @@ xm_assemble() {
     new=$final.new.$xm_attempt list=$final.list.$xm_attempt
     rm -rf -- "$new"
     mkdir -p "$new" || return 1
-    for diff_id; do xm_overlay "$xm_state/layers/$diff_id" "$new" || return 1; done
+    for diff_id; do
+        xm_overlay "$xm_state/layers/$diff_id" "$new" || { rm -rf -- "$new"; return 1; }
+    done
     : >"$list.ours"
     for point in $points; do
         [[ -e $new/$point || -L $new/$point ]] && continue
@@ -114,7 +116,7 @@ xm_assemble() {
             *) mkdir -m 755 "$new/$point" && printf 'd 755 %s\0' "$point" ;;
         esac >>"$list.ours" || return 1
     done
-    stamp=$(xm_stamp "$new") && xm_list "$new" >"$list" || return 1
+    stamp=$(xm_stamp "$new") && xm_list "$new" >"$list" || { rm -rf -- "$new" "$list" "$list.ours"; return 1; }
     for diff_id; do cat "$xm_state/layers/$diff_id.list" || return 1; done |
         sort -z -u - "$list.ours" | comm -z -23 "$list" - >"$list.odd"
     if [[ -s $list.odd ]]; then
@@ -163,11 +165,22 @@ xm_check() {
     return 1
 }
 
+# xm_refuse_tree WHAT WHY: where there is no room we were given the right things all the same.
+xm_refuse_tree() {
+    case $2 in
+        *'No space left'* | *'quota exceeded'* | *'Read-only file system'*)
+            xm_finish failed '' "$1there is no space left in $xm_state ($(grep -m 1 -o -e 'No space left.*' -e 'Disk quota.*' -e 'Read-only.*' <<<"$2"))"
+            ;;
+    esac
+    # What we say of it comes last; what tools said of every single file, before.
+    xm_refuse "$1$(tail -n 2 <<<"$2" | tail -c 1000)"
+}
+
 # xm_have_tree VARIABLE FOLDER KEY FULL MOUNT_POINTS LAYER...: a tree, made if need be, checked.
 # LAYER is "<diff id> <blob> <decompressor>".
 xm_have_tree() {
     local -n xm_tree_out=$1
-    local folder=$2 tree=$xm_state/$2/$3 full=$4 points=$5 layer words diff_ids=()
+    local folder=$2 tree=$xm_state/$2/$3 full=$4 points=$5 layer words diff_ids=() why
     shift 5
     for layer; do diff_ids+=("${layer%% *}"); done
     if [[ ! -d $tree ]]; then
@@ -175,11 +188,11 @@ xm_have_tree() {
         for layer; do
             words=($layer)
             [[ -d $xm_state/layers/${words[0]} ]] ||
-                xm_alone "$xm_state/layers/${words[0]}.lock" xm_unpack "${words[0]}" "${words[1]}" "${words[*]:2}" \
-                    2>"$xm_local/why" || xm_refuse "$(<"$xm_local/why")"
+                why=$(xm_alone "$xm_state/layers/${words[0]}.lock" xm_unpack "${words[0]}" "${words[1]}" "${words[*]:2}" 2>&1) ||
+                    xm_refuse_tree '' "$why"
         done
-        xm_alone "$tree.lock" xm_assemble "$tree" "$points" "${diff_ids[@]}" 2>"$xm_local/why" ||
-            xm_refuse "$folder cannot be put together: $(<"$xm_local/why")"
+        why=$(xm_alone "$tree.lock" xm_assemble "$tree" "$points" "${diff_ids[@]}" 2>&1) ||
+            xm_refuse_tree "$folder cannot be put together: " "$why"
         [[ -e $xm_local/fresh ]] && rm -f "$xm_local/fresh" && full=0
     fi
     xm_check "$tree" "$full" "${diff_ids[@]}" ||
