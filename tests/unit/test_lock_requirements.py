@@ -116,3 +116,46 @@ def test_a_broken_line_is_named(line, expected) -> None:
         read(line + "\n")
 
     assert caught.value.message.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "url", "path"),
+    [
+        (
+            f"https://files.example/A_b-1.0-py3-none-any.whl#sha256={A}",
+            "a-b",
+            f"https://files.example/A_b-1.0-py3-none-any.whl#sha256={A}",
+            None,
+        ),
+        (
+            f"https://files.example/a-1.0%2Bcpu-py3-none-any.whl --hash=sha256:{A}",
+            "a",
+            "https://files.example/a-1.0%2Bcpu-py3-none-any.whl",
+            None,
+        ),
+        (
+            f"./wheels/a-1.0-py3-none-any.whl ; python_version > '3' --hash=sha256:{A}",
+            "a",
+            "file:./wheels/a-1.0-py3-none-any.whl",
+            "sub/wheels/a-1.0-py3-none-any.whl",
+        ),
+        (
+            f"a @ file:../a-1.0-py3-none-any.whl --hash=sha256:{A}",
+            "a",
+            "file:../a-1.0-py3-none-any.whl",
+            "a-1.0-py3-none-any.whl",
+        ),
+    ],
+)
+def test_a_wheel_may_be_named_by_its_url_or_path_alone(line, name, url, path) -> None:
+    [pin] = read(f"{line}\n", "sub/requirements.txt").pins
+
+    assert (name, url, path) == (pin.name, pin.requirement.url, pin.path)
+    assert {f"sha256:{A}"} == pin.hashes
+
+
+def test_a_url_or_wheel_without_a_hash_is_not_pinned() -> None:
+    with pytest.raises(LockUnpinnedError) as caught:
+        read("https://files.example/a-1.0-py3-none-any.whl\n./b-1.0-py3-none-any.whl\n")
+
+    assert 2 == len(caught.value.details)

@@ -573,3 +573,40 @@ def test_nothing_is_left_behind_beside_the_cache(world, tmp_path: Path, monkeypa
     assert [] == list(place.iterdir())
     assert ["locks"] == [entry.name for entry in world.cache.iterdir()]
     shutil.rmtree(world.cache)
+
+
+def test_requirements_may_name_wheels_of_the_project_and_urls(world) -> None:
+    wheel = make_wheel("a")
+    text = f"./wheels/a-1.0-py3-none-any.whl --hash=sha256:{sha256(wheel)}\n"
+    text += f"https://files.example/b-2.0-py3-none-any.whl#sha256={'b' * 64}\n"
+    lock = world.resolve(
+        {"sub/requirements.txt": text, "sub/wheels/a-1.0-py3-none-any.whl": wheel}, "sub"
+    )
+
+    assert [("a", "1.0"), ("b", "2.0")] == [(one.name, one.version) for one in lock.artifacts]
+    assert lock.artifacts[0].url.startswith("blake3:")
+    assert "https://files.example/b-2.0-py3-none-any.whl" == lock.artifacts[1].url
+
+
+def test_a_uv_lock_without_hashes_says_which_index_gave_none(world) -> None:
+    project = BARE + 'dependencies = ["thing"]\n'
+    text = """version = 1
+revision = 3
+requires-python = ">=3.11"
+[[package]]
+name = "x"
+version = "0"
+source = { virtual = "." }
+dependencies = [{ name = "thing" }]
+[package.metadata]
+requires-dist = [{ name = "thing" }]
+[[package]]
+name = "thing"
+version = "1.0"
+source = { registry = "https://me:secret@index.example/simple" }
+wheels = [{ url = "https://index.example/thing-1.0-py3-none-any.whl" }]
+"""
+    with pytest.raises(LockUnpinnedError, match="no hashes of 1 package") as caught:
+        world.resolve({"pyproject.toml": project, "uv.lock": text})
+
+    assert ("thing 1.0: no hashes from https://index.example/simple",) == caught.value.details

@@ -60,7 +60,7 @@ def select_pins(
     lock = _look_up(read, from_index, target, config, file.path, with_sdists=with_sdists)
     by_name = {pin.name: pin for pin in from_index}
     packages, unusable = _restrict(lock, by_name, with_sdists=with_sdists)
-    packages += [_direct(pin) for pin in pins if pin.requirement.url is not None]
+    packages += [_direct(pin, file.folder) for pin in pins if pin.requirement.url is not None]
     try:
         selection = select(
             replace_packages(lock, packages), target, file.path, with_sdists=with_sdists
@@ -173,19 +173,27 @@ def _allows(pin: Pin, hashes: Mapping[str, str]) -> bool:
     return f"sha256:{hashes.get('sha256', '')}" in pin.hashes
 
 
-def _direct(pin: Pin) -> Package:
-    """A requirement that names a URL (PEP 508, ``name @ https://…``)."""
+def _direct(pin: Pin, folder: str) -> Package:
+    """A requirement that names a URL (PEP 508, ``name @ https://…``), or a wheel of the project."""
     digits = min(pin.hashes).removeprefix("sha256:")
     url = (pin.requirement.url or "").partition("#")[0]
     version = Version(pin.version) if pin.version else None
-    archive = PackageArchive(url=url, hashes={"sha256": digits})
+    hashes = {"sha256": digits.lower()}
+    archive = PackageArchive(url=url, hashes=hashes)
+    if pin.path is not None:
+        archive = PackageArchive(path=f"{_up_from(folder)}{pin.path}", hashes=hashes)
     return Package(name=pin.name, version=version, archive=archive)  # type: ignore[arg-type]
 
 
 def _directories(read: Requirements, lock_path: str) -> tuple[tuple[str, str], ...]:
     """Local packages by their paths, from the lock's folder."""
-    up = "../" * len([place for place in folders_up(parent(lock_path)) if place])
+    up = _up_from(parent(lock_path))
     return tuple(sorted((path or ".", f"{up}{path}") for path in set(read.directories)))
+
+
+def _up_from(folder: str) -> str:
+    """From *folder* to the snapshot's root."""
+    return "../" * len([place for place in folders_up(folder) if place])
 
 
 def _uv_config(tree: Tree, folder: str) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from xmslurm_repro.errors import FormatError, LockMissingError
+from xmslurm_repro.errors import FormatError, LockMissingError, LockUnpinnedError
 from xmslurm_repro.lock.project import (
     DEFAULT_CHOICE,
     Choice,
@@ -21,6 +21,7 @@ from xmslurm_repro.lock.project import (
 from xmslurm_repro.lock.uvtool import UvError, export_lock
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.ports.store import Tree
+from xmslurm_repro.transport.http_messages import public_url
 
 
 def demand_member(tree: Tree, file: LockFile) -> LockFile:
@@ -63,6 +64,7 @@ def export(tree: Tree, file: LockFile, choice: Choice = DEFAULT_CHOICE) -> str:
 
     Raises:
         UsageError: If the project has no such extra or group.
+        LockUnpinnedError: With every package of which the lock has files without a hash.
         FormatError: If uv cannot read it.
     """
     document = read_toml(tree, file.path)
@@ -81,6 +83,8 @@ def export(tree: Tree, file: LockFile, choice: Choice = DEFAULT_CHOICE) -> str:
     except UvError as error:
         if "is not defined in the" in str(error):
             raise no_such_choice(choice, file.path, error.lines()) from error
+        if "Failed to download" in str(error) and (unpinned := tuple(_unpinned(document))):
+            raise _unpinned_error(file, unpinned) from error
         raise FormatError(
             f"{file.path}: uv cannot read it",
             hint="Run `uv lock` and launch again.",
@@ -112,6 +116,26 @@ def _local_wheels(document: Mapping[str, Any]) -> Iterator[str]:
             continue
         paths = (wheel.get("path") for wheel in wheels if isinstance(wheel, dict))
         yield from (join(folder, path) for path in paths if isinstance(path, str))
+
+
+def _unpinned(document: Mapping[str, Any]) -> Iterator[str]:
+    """Packages whose index gave uv no hashes; uv would have to download all of their files."""
+    for package, source in _packages(document):
+        wheels = package.get("wheels", [])
+        listed = [each for each in wheels if isinstance(each, dict)]
+        if any("url" in each and "hash" not in each for each in listed):
+            index = public_url(str(source.get("registry", "")))
+            yield f"{package.get('name')} {package.get('version', '')}: no hashes from {index}"
+
+
+def _unpinned_error(file: LockFile, unpinned: tuple[str, ...]) -> LockUnpinnedError:
+    count = f"{len(unpinned)} package{'s' if len(unpinned) > 1 else ''}"
+    return LockUnpinnedError(
+        f"{file.path} has no hashes of {count}, because an index gave uv none",
+        hint="Name an index that gives hashes as their source (`tool.uv.sources`; PyPI has most "
+        "packages of NVIDIA), or keep the wheels in the project, and lock again.",
+        details=unpinned,
+    )
 
 
 def _packages(document: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

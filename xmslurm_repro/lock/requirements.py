@@ -11,9 +11,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
 from xmslurm_repro.errors import FormatError, LockUnpinnedError
 from xmslurm_repro.lock.project import inside, parent, read_text
@@ -32,6 +33,7 @@ _HARMLESS = frozenset(
     {"--require-hashes", "--prefer-binary", "--only-binary", "--no-binary", "--pre"}
 )
 _VCS = re.compile(r"(?:git|hg|svn|bzr)\+")
+_FRAGMENT = re.compile(r"(?<=[#&])sha256=[0-9a-fA-F]{64}")
 _SHA256 = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -46,6 +48,7 @@ class Pin:
         version: The pinned version, or ``None`` when *requirement* names a URL.
         hashes: Allowed ``sha256:<hex>``.
         where: File and line, for errors.
+        path: Of a wheel in the project, from the snapshot's root.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Pin:
     version: str | None
     hashes: frozenset[str]
     where: str
+    path: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,7 +152,7 @@ def _read_requirement(
     found: Requirements, unpinned: list[str], path: str, where: str, line: str
 ) -> None:
     text, *options = re.split(r"\s(?=--[a-z])", line)
-    text = text.strip()
+    text = _named_wheel(text.strip())
     if _is_path(text):
         found.directories.append(_inside(parent(path), _bare_path(text), where))
         return
@@ -161,6 +165,8 @@ def _read_requirement(
         raise FormatError(f"{where}: {text!r} is no requirement: {error}") from error
     given = (re.split(r"[=\s]+", option, maxsplit=1) for option in options)
     hashes = {value.strip().lower() for name, *rest in given if name == "--hash" for value in rest}
+    fragments = _FRAGMENT.finditer(requirement.url or "")
+    hashes |= {found_one[0].replace("=", ":").lower() for found_one in fragments}
     usable = frozenset(value for value in hashes if _SHA256.fullmatch(value))
     version = _exact_version(requirement)
     if not usable or (version is None and requirement.url is None):
@@ -173,8 +179,32 @@ def _read_requirement(
         version=version,
         hashes=usable,
         where=where,
+        path=_local_path(requirement.url, parent(path), where),
     )
     found.pins.append(pin)
+
+
+def _named_wheel(text: str) -> str:
+    """A lone URL or path of a wheel as a requirement that also says its name (PEP 508)."""
+    place, semicolon, marker = text.partition(" ;")
+    bare = place.strip().partition("#")[0]
+    if not bare.endswith(".whl") or " @ " in place:
+        return text
+    try:
+        name = parse_wheel_filename(unquote(bare.rpartition("/")[2]))[0]
+    except InvalidWheelFilename:
+        return text
+    url = place.strip()
+    if "://" not in url:
+        url = f"file:{url.removeprefix('file:')}"
+    return f"{name} @ {url}{f' ;{marker}' if semicolon else ''}"
+
+
+def _local_path(url: str | None, folder: str, where: str) -> str | None:
+    """Where a wheel of the project lies, from the snapshot's root."""
+    if url is None or not url.startswith("file:"):
+        return None
+    return _inside(folder, _bare_path(url.partition("#")[0]), where)
 
 
 def _exact_version(requirement: Requirement) -> str | None:
