@@ -194,8 +194,8 @@ class Entering:
         words = (*self.words, *argv)
         return await self.inner.run(words, stdin=stdin, timeout_seconds=timeout_seconds)
 
-    def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
-        return self.inner.stream((*self.words, *argv))
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
+        return self.inner.stream((*self.words, *argv), stdin=stdin)
 
     async def close(self) -> None:
         await self.inner.close()

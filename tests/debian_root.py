@@ -83,8 +83,8 @@ class Inside:
         words = self._words(argv)
         return await self.inner.run(words, stdin=stdin, timeout_seconds=timeout_seconds)
 
-    def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
-        return self.inner.stream(self._words(argv))
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
+        return self.inner.stream(self._words(argv), stdin=stdin)
 
     async def close(self) -> None:
         await self.inner.close()

@@ -21,6 +21,7 @@ from xmslurm_repro.errors import NotFoundError, SubmitRefusedError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import RunId, RunState
 from xmslurm_repro.model.work import Network
+from xmslurm_repro.ports.cluster import WantedFile
 from xmslurm_repro.ports.progress import SilentProgress
 
 real = pytest.mark.real
@@ -383,3 +384,80 @@ def test_the_facts_of_the_node_are_recorded(place: Place):
     assert set() == {name for name in wanted if not facts.get(name)}
     assert facts["runtime_version"].startswith("bubblewrap 0.")
     assert facts["attempt"] == outcome.attempt
+
+
+def commands_of_many(count: int) -> list[list[str]]:
+    script = 'for i in 1 2 3; do echo "$1 says $i"; sleep 0.3; done; printf end >/xm/outputs/o'
+    return [["sh", "-c", f"{script}; printf $1 >/xm/outputs/n", "x", str(n)] for n in range(count)]
+
+
+def test_many_logs_are_followed_side_by_side_to_their_ends(place: Place):
+    array = submission(place.image(), *commands_of_many(3), token=fresh_token())
+    lone = submission(place.image(), commands_of_many(1)[0], token=fresh_token())
+    runs = [task.run_id for task in (*array.tasks, *lone.tasks)]
+
+    async def scenario(cluster: ShellCluster) -> dict[RunId, bytes]:
+        await place.launch(cluster, array)
+        await place.launch(cluster, lone)
+        heard = dict.fromkeys(runs, b"")
+        async for run_id, piece in cluster.follow(runs, follow=True):
+            heard[run_id] += piece
+        return heard
+
+    def says(n: int) -> bytes:
+        return b"".join(b"%d says %d\n" % (n, i) for i in (1, 2, 3))
+
+    expected = {run_id: says(run_id.task) for run_id in runs}
+    assert expected == place.run(scenario)
+
+    async def ends(cluster: ShellCluster) -> dict[RunId, bytes]:
+        return {run_id: piece async for run_id, piece in cluster.follow(runs, last_lines=1)}
+
+    assert {run_id: b"%d says 3\n" % run_id.task for run_id in runs} == place.run(ends)
+
+
+def test_a_log_that_is_cut_short_or_replaced_is_followed_from_its_new_beginning(place: Place):
+    script = "echo first; while ! [ -e /tmp/go ] && [ $((i=i+1)) -lt 200 ]; do sleep 0.1; done"
+    wanted = submission(place.image(), ["bash", "-c", f"{script}; echo last"], token=fresh_token())
+    run_id = wanted.tasks[0].run_id
+
+    async def scenario(cluster: ShellCluster) -> list[bytes]:
+        runs = await place.launch(cluster, wanted)
+        heard = []
+        async for _, piece in cluster.follow([run_id], follow=True):
+            heard.append(piece)
+            (attempt,) = (place.seen / "runs" / run_id.token / "0").glob("*.0")
+            if piece == b"first\n":
+                (attempt / "log").write_bytes(b"cut\n")
+            if piece == b"cut\n":
+                (attempt / "new").write_bytes(b"another file\n")
+                (attempt / "new").rename(attempt / "log")
+            if piece == b"another file\n":
+                await cluster.cancel(list(runs.values()))
+        return heard
+
+    heard = place.run(scenario)
+
+    assert [b"first\n", b"cut\n", b"another file\n"] == heard[:3]
+
+
+def test_many_outputs_are_read_over_one_channel_each_from_where_it_shall(place: Place):
+    wanted = submission(place.image(), *commands_of_many(3), token=fresh_token())
+    outcomes = [observation.outcomes[-1] for observation in place.play(wanted)]
+    files = [
+        WantedFile(run_id=o.run_id, attempt=o.attempt, path=path, offset=offset)
+        for o in outcomes
+        for path, offset in (("n", 0), ("o", 0), ("o", 2), ("o", 3))
+    ]
+
+    async def scenario(cluster: ShellCluster) -> list[bytes]:
+        heard = dict.fromkeys(files, b"")
+        async for file, piece in cluster.fetch_many(files):
+            heard[file] += piece
+        with pytest.raises(NotFoundError, match="left no output nothing"):
+            async for _ in cluster.fetch_many([replace(files[0], path="nothing")]):
+                pass
+        return list(heard.values())
+
+    expected = [part for n in range(3) for part in (b"%d" % n, b"end", b"d", b"")]
+    assert expected == place.run(scenario)

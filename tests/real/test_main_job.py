@@ -206,9 +206,12 @@ def test_outputs_are_fetched_as_the_run_left_them(make_cli, tmp_path):
     cli.launch("python3", "main.py", "a", "b")
 
     cli.run("fetch", "1", "--to", str(tmp_path / "here"))
+    cli.run("fetch", "1", "--to", str(tmp_path / "here"))
 
     assert (tmp_path / "here" / "result.txt").read_text() == "a b\n"
-    assert cli.run("fetch", "1", "--to", str(tmp_path / "here"), status=7).returncode == 7
+    (tmp_path / "here" / "result.txt").write_text("mine")
+    assert "result.txt" in cli.run("fetch", "1", "--to", str(tmp_path / "here"), status=7).stderr
+    assert (tmp_path / "here" / "result.txt").read_text() == "mine"
 
 
 def test_a_replay_needs_nothing_of_the_work_tree(make_cli):

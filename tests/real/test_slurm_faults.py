@@ -370,8 +370,8 @@ class Cutting:
             raise ConnectionLostError("the line went dead", may_have_run=True)
         return await self.inner.run(argv, stdin=stdin, timeout_seconds=timeout_seconds)
 
-    def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
-        return self.inner.stream(argv)
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
+        return self.inner.stream(argv, stdin=stdin)
 
     async def close(self) -> None:
         await self.inner.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
-from xmslurm_repro.errors import NotFoundError
+from xmslurm_repro.errors import ConnectionLostError, NotFoundError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import (
@@ -70,6 +70,10 @@ class MemoryCluster:
     """What is at a path."""
     printed: list = field(default_factory=lambda: [b""])
     """What every run printed, in chunks."""
+    files: dict = field(default_factory=dict)
+    """Bytes by run and path, of outputs to fetch."""
+    cut_after: int | None = None
+    """Break the line once, after so many bytes of a file."""
     late_trouble: dict = field(default_factory=dict)
     """Method name to an exception raised after it took effect."""
 
@@ -154,6 +158,21 @@ class MemoryCluster:
     async def logs(self, run_id, *, attempt, follow):
         for chunk in self.printed:
             yield chunk
+
+    async def follow(self, runs, *, attempt=None, follow=False, last_lines=None):
+        for run_id in runs:
+            for chunk in self.printed:
+                yield run_id, chunk
+
+    async def fetch_many(self, wanted):
+        self._enter("fetch_many")
+        for file in wanted:
+            data = self.files[file.run_id, file.path][file.offset :]
+            if self.cut_after is not None and len(data) > self.cut_after:
+                yield file, data[: self.cut_after]
+                self.cut_after = None
+                raise ConnectionLostError("the line went dead", may_have_run=True)
+            yield file, data
 
     async def cancel(self, job_ids):
         self._enter("cancel")

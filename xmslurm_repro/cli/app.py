@@ -23,6 +23,7 @@ class _LazyGroup(click.Group):
         "launch": ("xmslurm_repro.cli.launch:launch", "Snapshot, build, record and submit."),
         "status": ("xmslurm_repro.cli.inspect:status", "Show where runs stand."),
         "logs": ("xmslurm_repro.cli.logs:logs", "Print what runs printed."),
+        "wait": ("xmslurm_repro.cli.inspect:wait", "Wait until runs have ended."),
         "replay": ("xmslurm_repro.cli.replay:replay", "Run it again and compare every byte."),
         "diff": ("xmslurm_repro.cli.diff:diff", "Say in what two experiments differ."),
         "list": ("xmslurm_repro.cli.inspect:list_", "List all experiments."),
@@ -61,8 +62,8 @@ class _LazyGroup(click.Group):
 @click.group(
     cls=_LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="An experiment is named by its number (41), one of its work units (41/3), the first "
-    "digits of its manifest's digest, or `latest`.",
+    epilog="An experiment is named by its number (41), some of its work units (41/3, 41/2-5,9), "
+    "the first digits of its manifest's digest, or `latest`.",
 )
 @click.version_option(__version__, prog_name="xmslurm-repro")
 @click.pass_context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
@@ -26,8 +27,9 @@ def run_guarded(command: click.Command) -> None:
     except click.ClickException as error:
         _report_usage(error)
         sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        say_interrupted()
+    except (click.Abort, KeyboardInterrupt) as error:
+        # click puts its own error in the place of Python's.
+        say_interrupted(getattr(error.__cause__ or error, "__notes__", ()))
     except BrokenPipeError:
         # Whoever reads us (`head`) has seen enough; Python would complain again at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -35,9 +37,11 @@ def run_guarded(command: click.Command) -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def say_interrupted() -> NoReturn:
-    """End the process as somebody wished it."""
+def say_interrupted(notes: Sequence[str] = ()) -> NoReturn:
+    """End the process as somebody wished it; *notes* say what goes on all the same."""
     _say("interrupted")
+    for note in notes:
+        _say(note)
     sys.exit(_INTERRUPTED)
 
 

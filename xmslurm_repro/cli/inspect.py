@@ -36,18 +36,35 @@ def status(experiment: str, must_wait: bool, as_json: bool) -> int:
     """
     Show where the runs of EXPERIMENT stand (by default the latest).
 
-    Ends with 1 when a run has ended other than well.
+    With --wait a terminal shows them live. Ends with 1 when a run has ended other than well.
     """
+    return _status(experiment, must_wait=must_wait, as_json=as_json)
 
+
+@click.command()
+@click.argument("experiment", default="latest")
+@json_option
+def wait(experiment: str, as_json: bool) -> int:
+    """
+    Wait until the runs of EXPERIMENT have ended (by default the latest), then show them.
+
+    A terminal shows them live. Ends with 1 when a run has ended other than well.
+    """
+    return _status(experiment, must_wait=True, as_json=as_json)
+
+
+def _status(experiment: str, *, must_wait: bool, as_json: bool) -> int:
     async def body(tools: Tools) -> int:
         from xmslurm_repro.services import status as service
         from xmslurm_repro.services.lookup import runs_of, select
-        from xmslurm_repro.services.observe import wait
 
         await settle_first(tools)
         selection = select(tools.record, experiment)
         if must_wait:
-            await wait(tools, runs_of(tools.record, selection))
+            from xmslurm_repro.cli.watching import watch
+
+            runs = runs_of(tools.record, selection)
+            await watch(tools, runs, selection.name, is_quiet=as_json)
         found = await service.status(tools, selection)
         if as_json:
             print_json([item.to_json() for item in found])

@@ -372,10 +372,12 @@ def _launched_json(launched: Launched, offers: Sequence[Offer]) -> dict[str, Jso
 
 
 async def _wait(tools: Tools, launched: Launched, offers: Sequence[Offer], *, as_json: bool) -> int:
-    from xmslurm_repro.services.observe import wait
+    from xmslurm_repro.cli.watching import watch
     from xmslurm_repro.services.status import with_outcomes
 
-    runs = await wait(tools, tools.record.runs(experiment_id=launched.experiment_id))
+    number = launched.experiment_id
+    runs = tools.record.runs(experiment_id=number)
+    runs = await watch(tools, runs, str(number), is_quiet=as_json)
     finished = with_outcomes(tools, runs)
     if as_json:
         print_json(

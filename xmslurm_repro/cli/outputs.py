@@ -16,12 +16,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("experiment", default="latest")
+@click.option("--attempt", metavar="ID", help="An earlier attempt, as `show` names it.")
 @click.option(
     "--to", "folder", type=click.Path(path_type=Path), help="Where; by default outputs-ID."
 )
 @json_option
-def fetch(experiment: str, folder: Path | None, as_json: bool) -> int:
-    """Copy the outputs of EXPERIMENT here, each checked against its digest."""
+def fetch(experiment: str, attempt: str | None, folder: Path | None, as_json: bool) -> int:
+    """
+    Copy the outputs of EXPERIMENT here, each checked against its digest.
+
+    What is here already is not copied again, and what came half is gone on with.
+    """
 
     async def body(tools: Tools) -> int:
         from xmslurm_repro.services.lookup import select
@@ -30,7 +35,7 @@ def fetch(experiment: str, folder: Path | None, as_json: bool) -> int:
         await settle_first(tools)
         selection = select(tools.record, experiment)
         target = folder or Path(f"outputs-{selection.name.replace('/', '-')}")
-        fetched = await fetch_outputs(tools, selection, target)
+        fetched = await fetch_outputs(tools, selection, target, attempt=attempt)
         if as_json:
             print_json(
                 [

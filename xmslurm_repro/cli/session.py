@@ -6,7 +6,8 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -52,12 +53,44 @@ def open_session(
         async with open_tools(settings, progress, ask=ask) as tools:
             return await body(tools)
 
-    return asyncio.run(with_tools())
+    try:
+        return asyncio.run(with_tools())
+    except KeyboardInterrupt as error:
+        _interrupted(error)
+        raise
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     del number, frame
     raise KeyboardInterrupt
+
+
+_watched: list[str] = []
+"""What is watched just now. An interruption ends every task before it comes to light."""
+
+
+@contextmanager
+def while_watching(name: str | None) -> Iterator[None]:
+    """
+    While runs are only watched, an interruption ends the watching, and says that they go on.
+
+    Args:
+        name: What is watched, as people type it; ``None`` for nothing that goes on by itself.
+    """
+    if name is not None:
+        _watched.append(name)
+    yield
+    _watched.clear()
+
+
+def _interrupted(error: KeyboardInterrupt) -> None:
+    for name in _watched:
+        error.add_note(f"The runs of {name} go on.")
+        error.add_note(f"  xmslurm-repro status {name}     where they stand")
+        error.add_note(f"  xmslurm-repro logs {name} -f    what they print")
+        error.add_note(f"  xmslurm-repro wait {name}       wait for their end")
+        error.add_note(f"  xmslurm-repro cancel {name}     end them")
+    _watched.clear()
 
 
 async def _ask(text: str, *, is_secret: bool) -> str | None:

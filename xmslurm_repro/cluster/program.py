@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from functools import cache
 from importlib.resources import files
 
@@ -59,6 +59,29 @@ async def run_program(
             details=readable_lines(done.stderr or done.stdout),
         )
     return done
+
+
+async def stream_program(
+    transport: Transport, program: str, *arguments: str, payload: bytes = b""
+) -> AsyncGenerator[bytes]:
+    """
+    Run *program* with *payload* on its standard input; yield what it prints as it comes.
+
+    Closing it is what ends the program.
+
+    Raises:
+        ConnectionLostError: As `Transport.stream`.
+    """
+    stream = transport.stream(
+        ("bash", "--norc", "--noprofile", "-c", _BOOT, "xmslurm", *arguments),
+        stdin=program.encode("utf-8") + b"\0" + payload,
+    )
+    try:
+        async for piece in stream:
+            yield piece
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
 
 
 async def _chain(head: bytes, rest: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

@@ -62,6 +62,8 @@ class Scheduler(Protocol):
     - ``scheduler_limits ACCOUNT PARTITION QOS``: print numbers, a line each, of which the least
       is how many tasks one submission may have; nothing where there is no limit.
     - ``scheduler_estimate SCRIPT``: say when it would start, in UTC, or ``now``; 1 if never.
+    - ``scheduler_living NAME…``: a line with name and task for each that is queued or running; 2
+      if that cannot be known now.
     - ``scheduler_cancel ID…``: cancel; ids of ended jobs are no error.
     """
 

@@ -13,6 +13,8 @@ from xmslurm_repro.cluster.checking import Checker
 from xmslurm_repro.cluster.delivery import deliver_blobs
 from xmslurm_repro.cluster.docker import Docker
 from xmslurm_repro.cluster.estimating import estimate_start
+from xmslurm_repro.cluster.fetching import Fetcher
+from xmslurm_repro.cluster.following import Follower
 from xmslurm_repro.cluster.hello import Hello, say_hello
 from xmslurm_repro.cluster.observing import observe_runs
 from xmslurm_repro.cluster.podman import Podman
@@ -35,7 +37,7 @@ from xmslurm_repro.model.image import Image
 from xmslurm_repro.model.run import RunId
 from xmslurm_repro.model.work import Input, Resources
 from xmslurm_repro.ports.clock import Clock
-from xmslurm_repro.ports.cluster import Estimate, Fact, Observation, Submission
+from xmslurm_repro.ports.cluster import Estimate, Fact, Observation, Submission, WantedFile
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.ports.transport import Transport
@@ -286,6 +288,23 @@ class ShellCluster:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
 
+    def follow(
+        self,
+        runs: Sequence[RunId],
+        *,
+        attempt: str | None = None,
+        follow: bool = False,
+        last_lines: int | None = None,
+    ) -> AsyncIterator[tuple[RunId, bytes]]:
+        """What the commands of many runs printed, over one channel."""
+        follower = Follower(
+            transport=self._transport,
+            scheduler=self._scheduler,
+            clock=self._clock,
+            state_dir=self._state_dir,
+        )
+        return follower.follow(runs, attempt=attempt, follow=follow, last_lines=last_lines)
+
     async def fetch(self, run_id: RunId, attempt: str, path: str, target: BinaryIO) -> None:
         """Copy one output file here, as its bytes are, checked against the attempt's list."""
         record = await self._find_output(run_id, attempt, path)
@@ -306,6 +325,10 @@ class ShellCluster:
                 got=f"sha256:{hasher.hexdigest()}",
                 size_bytes=size_bytes,
             )
+
+    def fetch_many(self, wanted: Sequence[WantedFile]) -> AsyncIterator[tuple[WantedFile, bytes]]:
+        """Many output files over one channel, as their bytes are."""
+        return Fetcher(transport=self._transport, state_dir=self._state_dir).fetch(wanted)
 
     async def _find_output(self, run_id: RunId, attempt: str, path: str) -> OutputRecord:
         where = f"attempt {attempt} of run {run_id}"

@@ -166,6 +166,16 @@ class Estimate:
     partition: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedFile:
+    """An output of an attempt, to be read from a byte on."""
+
+    run_id: RunId
+    attempt: str
+    path: str
+    offset: int = 0
+
+
 class Cluster(Protocol):
     """
     A configured cluster. Nothing of ours needs to be installed there.
@@ -263,12 +273,40 @@ class Cluster(Protocol):
         """
         ...
 
+    def follow(
+        self,
+        runs: Sequence[RunId],
+        *,
+        attempt: str | None = None,
+        follow: bool = False,
+        last_lines: int | None = None,
+    ) -> AsyncIterator[tuple[RunId, bytes]]:
+        """
+        As `logs`, for many runs at once: pieces, each with the run that printed it.
+
+        With *last_lines* it begins so many lines before the end of each log. One channel and one
+        question to the scheduler serve them all. While following, a connection that breaks is
+        made again, and nothing is missing or said twice.
+        """
+        ...
+
     async def fetch(self, run_id: RunId, attempt: str, path: str, target: BinaryIO) -> None:
         """
         Copy one output file here, as its bytes are.
 
         Raises:
             NotFoundError: If the attempt left no such file.
+        """
+        ...
+
+    def fetch_many(self, wanted: Sequence[WantedFile]) -> AsyncIterator[tuple[WantedFile, bytes]]:
+        """
+        As `fetch`, for many files over one channel: their bytes, piece by piece and in order.
+
+        Whoever asks has to check what came: nothing is hashed on the way.
+
+        Raises:
+            NotFoundError: If an attempt left no such file.
         """
         ...
 

@@ -45,9 +45,10 @@ class Transport(Protocol):
         """
         ...
 
-    def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
+    def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
         """
-        Run *argv* and yield what it prints to its standard output as it comes.
+        Run *argv* with *stdin* as its input; yield what it prints to its standard output as it
+        comes.
 
         Closing the iterator ends the command. A non-zero end raises nothing.
 

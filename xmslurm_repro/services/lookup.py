@@ -1,7 +1,9 @@
-"""From what people type to what is meant: ``41``, ``41/3``, a digest prefix, ``latest``."""
+"""From what people type to what is meant: ``41``, ``41/3``, ``41/2-5,9``, ``latest``, a digest."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from xmslurm_repro.errors import NotFoundError, UsageError
@@ -19,20 +21,49 @@ _MIN_PREFIX = 6
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
     """
-    An experiment, and one of its units where one was named.
+    An experiment, and those of its units that were named.
 
     Attributes:
         row: The experiment.
-        unit_number: From 1; ``None`` means all of them.
+        unit_numbers: From 1; ``None`` means all of them.
     """
 
     row: ExperimentRow
-    unit_number: int | None = None
+    unit_numbers: tuple[int, ...] | None = None
 
     @property
     def name(self) -> str:
         """As people type it."""
-        return f"{self.row.id}" if self.unit_number is None else f"{self.row.id}/{self.unit_number}"
+        if self.unit_numbers is None:
+            return f"{self.row.id}"
+        return f"{self.row.id}/{_as_ranges(self.unit_numbers)}"
+
+    @property
+    def unit_number(self) -> int | None:
+        """
+        The one unit that was named; ``None`` where none was.
+
+        Raises:
+            UsageError: If several were.
+        """
+        if self.unit_numbers is None:
+            return None
+        if len(self.unit_numbers) > 1:
+            raise UsageError(
+                f"{self.name} names several work units, and this takes one",
+                hint=f"Name one of them, such as `{self.row.id}/{self.unit_numbers[0]}`.",
+            )
+        return self.unit_numbers[0]
+
+
+def _as_ranges(numbers: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number, number])
+    return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
 
 
 def select(record: Record, text: str) -> Selection:
@@ -43,20 +74,35 @@ def select(record: Record, text: str) -> Selection:
         UsageError: If it is of none of the forms.
         NotFoundError: If nothing, or more than one thing, goes by that name.
     """
-    name, slash, unit_text = text.partition("/")
-    if slash and not (unit_text.isdigit() and int(unit_text) > 0):
-        raise UsageError(f"{text!r} does not name a work unit", hint="Write it like `41/3`.")
+    name, slash, units_text = text.partition("/")
+    ranges = _ranges(units_text, text) if slash else []
     row = _find_experiment(record, name)
     if not slash:
         return Selection(row=row)
-    unit_number = int(unit_text)
     known = sorted({run.receipt.unit_number for run in record.runs(experiment_id=row.id)})
-    if unit_number not in known:
+    named = [number for number in known if any(a <= number <= b for a, b in ranges)]
+    missing = [a for a, b in ranges if not any(a <= number <= b for number in named)]
+    # Of a range, what there is will do; but its two ends have to be there.
+    missing += [end for a, b in ranges for end in (a, b) if a != b and end not in named]
+    if missing:
         raise NotFoundError(
-            f"experiment {row.id} has no work unit {unit_number}",
+            f"experiment {row.id} has no work unit {_as_ranges(sorted(set(missing)))}",
             hint=f"Run `xmslurm-repro status {row.id}` to see its work units.",
         )
-    return Selection(row=row, unit_number=unit_number)
+    return Selection(row=row, unit_numbers=tuple(named))
+
+
+def _ranges(units_text: str, text: str) -> list[tuple[int, int]]:
+    """Read ``3``, ``2-5`` and lists of them."""
+    ranges = []
+    for part in units_text.split(","):
+        found = re.fullmatch(r"([1-9][0-9]{0,8})(?:-([1-9][0-9]{0,8}))?", part)
+        if found is None or int(found[2] or found[1]) < int(found[1]):
+            raise UsageError(
+                f"{text!r} does not name a work unit", hint="Write it like `41/3` or `41/2-5,9`."
+            )
+        ranges.append((int(found[1]), int(found[2] or found[1])))
+    return ranges
 
 
 def _find_experiment(record: Record, name: str) -> ExperimentRow:
@@ -119,5 +165,6 @@ def keep_manifest(store: ObjectStore, manifest: Manifest) -> Digest:
 def runs_of(record: Record, selection: Selection) -> list[RunRow]:
     """The runs of what is selected, by unit, then oldest first."""
     runs = record.runs(experiment_id=selection.row.id)
-    wanted = [run for run in runs if selection.unit_number in {None, run.receipt.unit_number}]
+    numbers = None if selection.unit_numbers is None else set(selection.unit_numbers)
+    wanted = [run for run in runs if numbers is None or run.receipt.unit_number in numbers]
     return sorted(wanted, key=lambda run: (run.receipt.unit_number, run.receipt.promised_at))

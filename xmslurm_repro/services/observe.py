@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
-from xmslurm_repro.errors import ReproError, SubmitUnknownError
+from xmslurm_repro.errors import (
+    ClusterError,
+    ConnectionLostError,
+    ReproError,
+    SubmitUnknownError,
+)
 from xmslurm_repro.model.run import Outcome, RunId, RunState
 from xmslurm_repro.ports.cluster import Observation
 from xmslurm_repro.ports.record import RunRow
@@ -14,6 +19,7 @@ from xmslurm_repro.services.tools import Tools
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 _LOOKS_BEFORE_LOST = 5
+_PATIENCE_SECONDS = 600.0
 _NOT_THE_LAST_WORD = frozenset({RunState.LOST, RunState.NODE_FAIL, RunState.PREEMPTED})
 
 
@@ -88,15 +94,23 @@ async def wait(
     runs: Sequence[RunRow],
     *,
     on_change: Callable[[Sequence[RunRow]], None] = lambda _: None,
+    on_trouble: Callable[[ReproError], None] = lambda _: None,
 ) -> list[RunRow]:
     """
-    Wait until every run has ended; call *on_change* whenever a state changes.
+    Wait until every run has ended.
 
     A run that its cluster does not know any more is looked for a few more times before it
-    counts as lost.
+    counts as lost. A cluster that cannot be asked is asked again for ten minutes.
+
+    Args:
+        tools: The world.
+        runs: What to wait for.
+        on_change: Called whenever a state or its reason changes.
+        on_trouble: Called when a cluster cannot be asked, before it is asked again.
 
     Raises:
         SubmitUnknownError: If a run was promised and it is not known whether it was submitted.
+        ConnectionLostError: If a cluster could not be reached at first, or for ten minutes.
     """
     for run in runs:
         if run.receipt.job_id is None and not run.state.is_final:
@@ -105,10 +119,12 @@ async def wait(
                 hint=f"Run `xmslurm-repro status {run.receipt.experiment_id}` to find out.",
             )
     now, pause, lost_looks = list(runs), _FIRST_PAUSE_SECONDS, 0
+    look = _PatientLook(tools, on_trouble)
     while True:
-        before, now = now, await refresh(tools, _lost_as_running(now))
-        if [run.state for run in before] != [run.state for run in now]:
+        before, now = now, await look.at(_lost_as_running(now))
+        if [(run.state, run.reason) for run in before] != [(run.state, run.reason) for run in now]:
             on_change(now)
+        if [run.state for run in before] != [run.state for run in now]:
             pause = _FIRST_PAUSE_SECONDS
         lost = [run for run in now if run.state is RunState.LOST]
         lost_looks = lost_looks + 1 if lost else 0
@@ -118,6 +134,30 @@ async def wait(
             return now
         await tools.clock.sleep(pause)
         pause = min(pause * 1.3, _LONGEST_PAUSE_SECONDS)
+
+
+class _PatientLook:
+    """Asks clusters, and again where they do not answer: a laptop sleeps, a login node restarts."""
+
+    def __init__(self, tools: Tools, on_trouble: Callable[[ReproError], None]) -> None:
+        self._tools, self._on_trouble = tools, on_trouble
+        self._has_seen = False
+
+    async def at(self, runs: Sequence[RunRow]) -> list[RunRow]:
+        """As `refresh`; what is wrong from the beginning is an error at once."""
+        waited, pause = 0.0, 1.0
+        while True:
+            try:
+                now = await refresh(self._tools, runs)
+            except (ConnectionLostError, ClusterError) as error:
+                if not self._has_seen or waited >= _PATIENCE_SECONDS:
+                    raise
+                self._on_trouble(error)
+            else:
+                self._has_seen = True
+                return now
+            await self._tools.clock.sleep(pause)
+            waited, pause = waited + pause, min(pause * 2, 30.0)
 
 
 def _lost_as_running(runs: Sequence[RunRow]) -> list[RunRow]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from xmslurm_repro.errors import NotFoundError, StoreError
 from xmslurm_repro.model.run import Outcome, OutputFile
+from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.record import RunRow
+from xmslurm_repro.services.arriving import Arriving, refuse_what_is_in_the_way, take
 from xmslurm_repro.services.lookup import Selection, runs_of
 from xmslurm_repro.services.observe import last_outcome, refresh
 from xmslurm_repro.services.tools import Tools
@@ -26,64 +25,74 @@ class Fetched:
     target: Path
 
 
-async def fetch(tools: Tools, selection: Selection, folder: Path) -> list[Fetched]:
+async def fetch(
+    tools: Tools,
+    selection: Selection,
+    folder: Path,
+    *,
+    attempt: str | None = None,
+    progress: Progress | None = None,
+) -> list[Fetched]:
     """
     Copy the outputs of what is selected into *folder*, a folder for each unit where there are
     several, or for each job of a group. A file that is there already with other bytes is never
-    overwritten.
+    overwritten; one with the same bytes is not copied again, and one that came half is gone on
+    with.
+
+    Args:
+        tools: The world.
+        selection: Whose outputs.
+        folder: Where to.
+        attempt: An earlier attempt of a single run, by its whole name; the last by default.
+        progress: Where to report.
 
     Raises:
         NotFoundError: If no selected run has ended.
-        StoreError: If a file stands in the way; nothing of that unit is copied.
+        StoreError: If files stand in the way; nothing is copied.
+        DigestMismatchError: If a file is not what the run left.
+        ConnectionLostError: If the connection breaks and cannot be made again; what came is kept.
     """
     runs = await refresh(tools, runs_of(tools.record, selection))
     ended = {
-        (run.receipt.unit_number, run.receipt.member or ""): (run, outcome)
+        _place(run): (run, outcome)
         for run in runs
-        if (outcome := last_outcome(tools, run.receipt.run_id)) is not None
+        if (outcome := _outcome(tools, run, attempt)) is not None
     }
     if not ended:
-        raise NotFoundError(f"no run of experiment {selection.name} has ended yet")
-    fetched: list[Fetched] = []
-    for (number, member), (run, outcome) in sorted(ended.items()):
-        name = f"{number}-{member}" if member else str(number)
-        target = folder if len(ended) == 1 else folder / name
-        fetched += await _fetch_run(tools, run, outcome, target)
+        raise NotFoundError(
+            f"no run of experiment {selection.name} has ended yet"
+            if attempt is None
+            else f"experiment {selection.name} has no attempt {attempt} that has ended"
+        )
+    by_cluster: dict[str, list[Arriving]] = defaultdict(list)
+    fetched = []
+    for place, (run, outcome) in sorted(ended.items()):
+        name = f"{place[0]}-{place[1]}" if place[1] else f"{place[0]}"
+        below = folder if len(ended) == 1 else folder / name
+        for file in outcome.outputs:
+            target = _below(below, file.path)
+            fetched.append(Fetched(unit_number=run.receipt.unit_number, file=file, target=target))
+            by_cluster[run.receipt.cluster].append(
+                Arriving(
+                    run_id=run.receipt.run_id, attempt=outcome.attempt, file=file, target=target
+                )
+            )
+    refuse_what_is_in_the_way([item for items in by_cluster.values() for item in items])
+    for cluster, items in sorted(by_cluster.items()):
+        await take(tools.site(cluster).cluster, items, tools.clock, progress or tools.progress)
     return fetched
 
 
-async def _fetch_run(tools: Tools, run: RunRow, outcome: Outcome, folder: Path) -> list[Fetched]:
-    targets = {file: _below(folder, file.path) for file in outcome.outputs}
-    in_the_way = _existing(targets.values())
-    if in_the_way:
-        raise StoreError(
-            f"{len(in_the_way)} files are there already",
-            details=in_the_way[:20],
-            hint="Name an empty folder with `--to`.",
-        )
-    cluster = tools.site(run.receipt.cluster).cluster
-    for file, target in targets.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as temporary:
-            try:
-                await cluster.fetch(
-                    run.receipt.run_id,
-                    outcome.attempt,
-                    file.path,
-                    temporary,  # type: ignore[arg-type]
-                )
-                Path(temporary.name).replace(target)
-            except BaseException:
-                Path(temporary.name).unlink(missing_ok=True)
-                raise
-    return [
-        Fetched(unit_number=run.receipt.unit_number, file=file, target=target)
-        for file, target in targets.items()
-    ]
+def _place(run: RunRow) -> tuple[int, str]:
+    """Whose outputs they are: the unit's, and its job's where it has several."""
+    return run.receipt.unit_number, run.receipt.member or ""
 
 
-def _existing(targets: Iterable[Path]) -> list[str]:
-    return sorted(str(target) for target in targets if os.path.lexists(target))
+def _outcome(tools: Tools, run: RunRow, attempt: str | None) -> Outcome | None:
+    if attempt is None:
+        return last_outcome(tools, run.receipt.run_id)
+    found = [o for o in tools.record.outcomes(run.receipt.run_id) if o.attempt == attempt]
+    return found[-1] if found else None
 
 
 def _below(folder: Path, path: str) -> Path:

@@ -67,15 +67,21 @@ class LocalTransport:
                 raise
             raise timed_out(self.description, words, timeout_seconds) from error
 
-    async def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
+    async def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
         """Yield what *argv* prints as it comes; closing the iterator kills its process group."""
+        pipe = PIPE if stdin else DEVNULL
         with suppress(NotStartedError):
             async with started(
-                checked_words(argv), env=self._env, stdin=DEVNULL, stderr=DEVNULL
+                checked_words(argv), env=self._env, stdin=pipe, stderr=DEVNULL
             ) as process:
-                while piece := await _output(process).read(CHUNK_BYTES):
-                    yield piece
-                await process.wait()
+                feeding = asyncio.ensure_future(_feed(process, stdin))
+                try:
+                    while piece := await _output(process).read(CHUNK_BYTES):
+                        yield piece
+                    await process.wait()
+                finally:
+                    feeding.cancel()
+                    await asyncio.gather(feeding, return_exceptions=True)
 
     async def close(self) -> None:
         """Do nothing: there is no connection."""

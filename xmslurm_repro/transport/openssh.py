@@ -131,14 +131,14 @@ class OpenSshTransport:
             await converse(call.feed(stdin), call.hear(pieces.append))
             return _completed(endpoint, words, call, b"".join(pieces))
 
-    async def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
+    async def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
         """Yield what *argv* prints as it comes; closing the iterator ends it."""
         words = checked_words(argv)
         search = _Search(self._endpoints, self._first)
         while True:
             try:
                 # Nothing is yielded where nobody was let in. Closing this one closes that one.
-                async with aclosing(self._stream(search.endpoint, words)) as pieces:
+                async with aclosing(self._stream(search.endpoint, words, stdin)) as pieces:
                     async for piece in pieces:
                         self._first = search.position
                         yield piece
@@ -147,9 +147,11 @@ class OpenSshTransport:
             else:
                 return
 
-    async def _stream(self, endpoint: SshEndpoint, words: Sequence[str]) -> AsyncGenerator[bytes]:
+    async def _stream(
+        self, endpoint: SshEndpoint, words: Sequence[str], stdin: bytes
+    ) -> AsyncGenerator[bytes]:
         async with self._called(endpoint, words) as call:
-            feeding = asyncio.ensure_future(call.feed(b""))
+            feeding = asyncio.ensure_future(call.feed(stdin))
             try:
                 async for piece in call.printed():
                     yield piece

@@ -177,13 +177,18 @@ class SshTransport:
                 self.description, words, timeout_seconds, may_have_run=was_sent
             ) from error
 
-    async def stream(self, argv: Sequence[str]) -> AsyncIterator[bytes]:
+    async def stream(self, argv: Sequence[str], *, stdin: bytes = b"") -> AsyncIterator[bytes]:
         """Yield what *argv* prints as it comes; closing the iterator ends it."""
         words = checked_words(argv)
         async with self._started(words) as channel:
             channel.keep_errors = False
-            async for piece in _printed(channel):
-                yield piece
+            feeding = asyncio.ensure_future(_feed(channel, stdin))
+            try:
+                async for piece in _printed(channel):
+                    yield piece
+            finally:
+                feeding.cancel()
+                await asyncio.gather(feeding, return_exceptions=True)
             self._status(words, channel)
 
     async def close(self) -> None:

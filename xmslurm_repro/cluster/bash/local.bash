@@ -160,6 +160,19 @@ scheduler_alive() {  # NAME TASK
     [[ $word == PENDING || $word == RUNNING ]]
 }
 
+scheduler_living() {  # NAME…
+    local name id n tasks word reason
+    for name; do
+        id=$(scheduler_find "$name")
+        [[ -n $id && -r $local_jobs/$id/tasks ]] && read -r tasks <"$local_jobs/$id/tasks" || continue
+        for ((n = 0; n < tasks; n++)); do
+            local_state "$local_jobs/$id" "$n"
+            [[ $word == PENDING || $word == RUNNING ]] && printf '%s %s\n' "$name" "$n"
+        done
+    done
+    return 0
+}
+
 scheduler_cancel() {
     local id job n what pid began
     for id; do

@@ -54,6 +54,15 @@ scheduler_alive() {  # NAME TASK
     return 1
 }
 
+scheduler_living() {  # NAME…
+    local rows name id
+    rows=$(timeout 60 squeue -h --me -r --name="$(IFS=, && printf '%s' "$*")" -o '%j %i') || return 2
+    while read -r name id; do
+        case $id in *[_+]*) id=${id##*[_+]} ;; *) id=0 ;; esac
+        printf '%s %s\n' "$name" "$id"
+    done <<<"$rows"
+}
+
 scheduler_cancel() {
     local out
     # "Invalid job id" and "already completing or completed" are what we want.
