@@ -16,7 +16,7 @@ from tests.bench.disk import need
 from tests.bench.harness import BenchError, Command, Contender, Timing, measure, run_command
 from tests.bench.image import Project, make_project, open_registry, stored_blobs
 from tests.bench.report import Fact, Table, say_bytes
-from tests.bench.trees import FIRST_LINE, WorkTree, commit_all, count_tree
+from tests.bench.trees import FIRST_LINE, WorkTree, commit_all, count_tree, make_work_tree
 from tests.support.certificates import make_certificates
 from tests.support.engines import LIMITS, load, must_run, podman_words, run_docker
 from tests.support.registries import run_registry
@@ -78,8 +78,9 @@ def run(bench: Bench) -> Iterator[Table]:
         engines = _engines(stack, project)
         bed = stack.enter_context(open_registry())
         yield _first_images(project, engines)
-        yield _edited_images(project, engines)
-        yield _pushes(project, engines, bed)
+        for each in (project, _large(bench, project)):
+            yield _edited_images(each, engines)
+            yield _pushes(each, engines, bed)
         yield _starts(project, engines, bed, stack)
 
 
@@ -105,6 +106,16 @@ def _science(bench: Bench) -> Project:
         edited="train.py",
     )
     return make_project(bench, "science", tree, env)
+
+
+def _large(bench: Bench, small: Project) -> Project:
+    """The same project in a repository of 5,000 files that holds one of 50 MB, too."""
+    path = bench.folder / "engines" / "large"
+    tree = make_work_tree(path, small.env, with_big_file=True)
+    for name in ("pyproject.toml", "uv.lock", "requirements.txt", "Dockerfile", ".dockerignore"):
+        shutil.copyfile(small.tree.path / name, path / name)
+    what = f"{tree.file_count} files, {say_bytes(tree.size_bytes)}"
+    return make_project(bench, what, tree, small.env)
 
 
 def _engines(stack: ExitStack, project: Project) -> tuple[Engine, ...]:
@@ -177,7 +188,7 @@ def _edited_images(project: Project, engines: Sequence[Engine]) -> Table:
     ]
     rows = measure([ours, *theirs], repetitions=project.bench.repetitions, reference=ours.name)
     note = "Caches warm. docker is the client of the API; the engine's own work is not its CPU."
-    return Table(title="Image after a one-line edit: the same project", note=note, rows=rows)
+    return Table(title=f"Image after a one-line edit: {project.name}", note=note, rows=rows)
 
 
 # --- pushing -----------------------------------------------------------------------------------
@@ -204,17 +215,18 @@ def _pushes(project: Project, engines: Sequence[Engine], bed: Testbed) -> Table:
         reference="xmslurm-repro",
     )
     note = "Build and push, caches warm, into a registry on loopback."
-    title = "From a one-line edit to the registry: the same project"
+    title = f"From a one-line edit to the registry: {project.name}"
     return Table(title=title, note=note, rows=rows, facts=tuple(facts))
 
 
 def _push_ours(project: Project, bed: Testbed) -> Callable[[], Timing]:
-    command = project.command("publish", f"{bed.registry}/ours/science")
+    repository = f"{bed.registry}/ours/{project.tree.path.name}"
+    command = project.command("publish", repository)
     return lambda: run_command(command, "publish")
 
 
 def _push_theirs(project: Project, engine: Engine, bed: Testbed) -> Callable[[], Timing]:
-    target = f"{bed.registry}/{engine.name}/science:latest"
+    target = f"{bed.registry}/{engine.name}/{project.tree.path.name}:latest"
     words = engine.words
     script = " && ".join(
         " ".join(step)

@@ -59,6 +59,7 @@ def test_the_first_layout_is_written_as_ever_over_whatever_cache(tmp_path, golde
         {"PYTHONHASHSEED": "1", "cwd": "/tmp", "HOME": "/nowhere"},
         {"PYTHONHASHSEED": "2", "LC_ALL": "C.UTF-8", "PYTHONUTF8": "0", "order": "backwards"},
         {"SOURCE_DATE_EPOCH": "1700000000", "PYTHONOPTIMIZE": "1", "umask": 0o000},
+        {"TMPDIR": "/dev/shm", "TZ": "America/St_Johns"},
     ],
 )
 def test_the_surroundings_leave_no_trace(tmp_path, golden, change):

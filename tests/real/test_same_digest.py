@@ -7,11 +7,15 @@ What else leaves no trace (user, umask, locale, time zone, order) is in tests/go
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from tests.debian_root import debian_root
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = ROOT / "tests/golden/build_image.py"
@@ -67,10 +71,49 @@ def build(folder: Path, order: str, *, python: str, processors: int) -> str:
 
 @pytest.mark.parametrize("python", interpreters())
 def test_every_python_builds_the_same_image(python, tmp_path, golden):
-    golden("image/digests.json", build(tmp_path / "a", "forwards", python=python, processors=1))
-    golden("image/digests.json", build(tmp_path / "a", "backwards", python=python, processors=9))
+    golden("image/layout-2.json", build(tmp_path / "a", "forwards", python=python, processors=1))
+    golden("image/layout-2.json", build(tmp_path / "a", "backwards", python=python, processors=9))
     with_projects = build(tmp_path / "b", "forwards+projects", python=python, processors=64)
-    golden("image/projects.json", with_projects)
+    golden("image/layout-2-projects.json", with_projects)
+    golden(
+        "image/digests.json",
+        build(tmp_path / "c", "backwards+layout-1", python=python, processors=2),
+    )
+
+
+@pytest.mark.slow
+def test_a_later_debian_with_python_3_14_builds_the_same_image(golden):
+    """Another Python, C library, zlib and zstandard, none of which this machine has."""
+    with tempfile.TemporaryDirectory(prefix="xmroot-") as name:
+        folder = Path(name)
+        for package in ("xmslurm_repro", "tests"):
+            no_bytecode = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / package, folder / "code" / package, ignore=no_bytecode)
+        subprocess.run(
+            [
+                *("uv", "pip", "install", "--quiet", "--target", str(folder / "libraries")),
+                *("--python-version", "3.14", "--python-platform", "x86_64-manylinux_2_28"),
+                *("--only-binary", ":all:", *NEEDED),
+            ],
+            check=True,
+        )
+        with debian_root(folder, "sid", "python3.14") as keeper:
+            words = ["nsenter", f"--mount=/proc/{keeper}/ns/mnt", "python3.14", "-P"]
+            program = folder / "code" / "tests" / "golden" / "build_image.py"
+            done = subprocess.run(
+                [*words, str(program), str(folder / "store"), "backwards+projects"],
+                env={
+                    "PATH": "/usr/bin:/bin",
+                    "PYTHONPATH": f"{folder}/code:{folder}/libraries",
+                    "PYTHONDONTWRITEBYTECODE": "1",
+                },
+                cwd="/",
+                capture_output=True,
+                check=False,
+                text=True,
+            )
+    assert done.returncode == 0, done.stderr
+    golden("image/layout-2-projects.json", done.stdout)
 
 
 def diffoscope(*folders: Path) -> subprocess.CompletedProcess[str]:
