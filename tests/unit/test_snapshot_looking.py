@@ -132,6 +132,34 @@ def children() -> set[str]:
     return {pid for text in lists for pid in text.read_text().split()}
 
 
+def test_without_other_processes_one_looks_at_everything(
+    tmp_path: Path, processes: str, monkeypatch: pytest.MonkeyPatch
+):
+    def fork() -> int:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(os, "fork", fork)
+    tree = Tree(tmp_path, 60)
+    for number in (3, 31, 59):
+        os.truncate(tree.path(number), 0)
+    before = len(os.listdir("/proc/self/fd"))
+
+    assert [3, 31, 59] == tree.changed()
+    assert before == len(os.listdir("/proc/self/fd"))
+
+
+def test_a_machine_that_does_not_say_how_busy_it_is_is_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unknown() -> tuple[float, float, float]:
+        raise OSError("unobtainable")
+
+    monkeypatch.setattr(os, "getloadavg", unknown)
+
+    assert [] == Tree(tmp_path, 10).changed()
+    assert looking._ENOUGH_FOR_BUSY == looking._enough_for_two()
+
+
 def test_to_recognize_an_unchanged_tree_imports_next_to_nothing():
     script = "import sys, xmslurm_repro.snapshot.memory; print(*sorted(sys.modules), sep='\\n')"
     words = (sys.executable, "-I", "-c", script)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -130,6 +129,8 @@ def keep_file(file: Path, text: str) -> None:
     Raises:
         ConfigError: If it cannot be written.
     """
+    import tempfile  # noqa: PLC0415 (costs 8 ms, and every command imports this module)
+
     target = file.resolve()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

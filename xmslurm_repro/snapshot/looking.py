@@ -107,8 +107,11 @@ def _from_within(part: _Part) -> list[int]:
 
 
 def _enough_for_two() -> int:
-    # What others leave of the processors; also where that is not known.
-    is_free = os.getloadavg()[0] < len(os.sched_getaffinity(0))
+    try:
+        is_free = os.getloadavg()[0] < len(os.sched_getaffinity(0))
+    except OSError:
+        # Not every container says how busy the machine is.
+        is_free = False
     return _ENOUGH_FOR_TWO if is_free else _ENOUGH_FOR_BUSY
 
 
@@ -184,10 +187,17 @@ def _spread(whole: _Part, look: Look, ways: int) -> list[int]:
     """Let forked processes look at all but the first of *ways* parts."""
     parts = _parts(whole, ways)
     children: list[tuple[int, int, int]] = []
+    own = parts[:1]
     try:
         for begin, part in parts[1:]:
-            children.append((begin, *_child(part)))
-        changed = _changed(parts[0][1], look)
+            try:
+                children.append((begin, *_child(part)))
+            except OSError:
+                # There may be a limit of processes or of open files.
+                own.append((begin, part))
+        changed: list[int] = []
+        for begin, part in own:
+            changed += [begin + number for number in _changed(part, look)]
         for begin, descriptor, _ in children:
             changed += [begin + number for number in _told(descriptor)]
     finally:
@@ -200,7 +210,7 @@ def _spread(whole: _Part, look: Look, ways: int) -> list[int]:
                 continue
     if len(changed) > whole.most:
         raise _ManyError
-    return changed
+    return sorted(changed)
 
 
 def _parts(whole: _Part, ways: int) -> list[tuple[int, _Part]]:
@@ -224,7 +234,12 @@ def _parts(whole: _Part, ways: int) -> list[tuple[int, _Part]]:
 def _child(part: _Part) -> tuple[int, int]:
     """Begin a process that looks at *part*; where it tells what it found, and its id."""
     reading, writing = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
     if pid:
         os.close(writing)
         return reading, pid
