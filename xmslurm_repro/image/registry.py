@@ -36,7 +36,7 @@ from xmslurm_repro.image.registry_transfer import pull_blob, push_blob
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor
 from xmslurm_repro.model.reader import Reader
-from xmslurm_repro.ports.progress import Progress, SilentProgress
+from xmslurm_repro.ports.progress import Progress, ProgressTask, SilentProgress
 from xmslurm_repro.ports.store import BlobStore
 from xmslurm_repro.transport.http import Http
 from xmslurm_repro.transport.http_messages import HttpError
@@ -197,15 +197,25 @@ class RegistryClient:
         wanted = _without_repeats((config, *layers))
         if not lacking:
             return PushReport(moved_bytes=0, uploaded=0, mounted=0, present=len(wanted))
-        total = sum(blob.size_bytes for blob in wanted)
-        task = (progress or SilentProgress()).start(f"push to {repository}", total=total)
+        there = self._there(place, blobs)
+        task = (progress or SilentProgress()).start(
+            f"push to {repository}", total=sum(blob.size_bytes for blob in wanted)
+        )
         try:
-            job = partial(push_blob, place, blobs, sources, self._notes, task)
-            moved = for_each(job, wanted, workers=_WORKERS)
+            moved = self._push_blobs(place, blobs, sources, wanted, there, task)
+            try:
+                place.put_manifest(lacking[0], data, image_manifest.media_type)
+            except RegistryError:
+                if not there:
+                    raise
+                # It had less than an image of its own needs: look at each blob, and send again.
+                moved = self._push_blobs(place, blobs, sources, wanted, frozenset(), task)
+                place.put_manifest(lacking[0], data, image_manifest.media_type)
         finally:
             task.finish()
-        for name in (str(image_manifest.digest), *lacking):
+        for name in (*lacking[1:], str(image_manifest.digest)):
             place.put_manifest(name, data, image_manifest.media_type)
+        self._notes.keep_pushed(place, image_manifest.digest)
         sizes = [blob.size_bytes for blob, how in zip(wanted, moved, strict=True) if how == "sent"]
         return PushReport(
             moved_bytes=sum(sizes),
@@ -213,6 +223,33 @@ class RegistryClient:
             mounted=moved.count("mounted"),
             present=moved.count("present"),
         )
+
+    def _there(self, place: Repository, blobs: BlobStore) -> frozenset[Digest]:
+        """
+        Blobs that need not be asked for, one by one: those of the image that was pushed last, if
+        the registry still has that.
+        """
+        last = self._notes.find_pushed(place)
+        if last is None or not blobs.has(last) or place.find_manifest(str(last)) != last:
+            return frozenset()
+        config, layers = manifest_blobs(blobs.get(last), f"image manifest {last}")
+        return frozenset(blob.digest for blob in (config, *layers))
+
+    def _push_blobs(
+        self,
+        place: Repository,
+        blobs: BlobStore,
+        sources: Sequence[str],
+        wanted: Sequence[Descriptor],
+        there: Collection[Digest],
+        task: ProgressTask,
+    ) -> list[str]:
+        """Make the repository hold *wanted*; how, of each."""
+        rest = [blob for blob in wanted if blob.digest not in there]
+        task.advance(sum(blob.size_bytes for blob in wanted if blob.digest in there))
+        job = partial(push_blob, place, blobs, sources, self._notes, task)
+        moved = dict(zip(rest, for_each(job, rest, workers=_WORKERS), strict=True))
+        return [moved.get(blob, "present") for blob in wanted]
 
     def _reading(self, reference: Reference) -> Repository:
         scopes = (f"repository:{reference.repository}:pull",)

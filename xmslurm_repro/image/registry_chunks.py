@@ -29,7 +29,7 @@ CHUNK_BYTES = 32 << 20
 
 _ATTEMPTS = 5
 _NO_CHUNKS = (400, 405, 411, 413, 415, 501)
-_KIND = "uploads"
+_KIND, _PUSHED = "uploads", "pushed"
 
 
 class NoChunksError(Exception):
@@ -46,7 +46,7 @@ class OpenRange(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notes:
-    """Which uploads were begun and not ended, in a folder; ``None`` keeps no notes."""
+    """What was pushed last, and which uploads did not end, in a folder; ``None``: no notes."""
 
     documents: DocumentCache | None
 
@@ -62,6 +62,19 @@ class Notes:
         """Remember where it goes to."""
         if self.documents:
             self.documents.put(_KIND, _key(place, digest), {"location": location})
+
+    def find_pushed(self, place: Repository) -> Digest | None:
+        """The image manifest that was pushed there last."""
+        known = self.documents.get(_PUSHED, _key(place, "last")) if self.documents else None
+        try:
+            return known.field("manifest").digest() if known else None
+        except FormatError:
+            return None
+
+    def keep_pushed(self, place: Repository, manifest: Digest) -> None:
+        """Remember that this image manifest, and all that it names, is there."""
+        if self.documents:
+            self.documents.put(_PUSHED, _key(place, "last"), {"manifest": str(manifest)})
 
     def drop(self, place: Repository, digest: Digest) -> None:
         """Forget it: it has ended."""
@@ -203,6 +216,6 @@ def _arrived(span: str | None) -> int:
     return int(match[1]) + 1 if match and int(match[1]) else 0
 
 
-def _key(place: Repository, digest: Digest) -> str:
-    named = f"{place.base_url} {place.reference.repository} {digest}"
+def _key(place: Repository, what: Digest | str) -> str:
+    named = f"{place.base_url} {place.reference.repository} {what}"
     return hashlib.sha256(named.encode()).hexdigest()
