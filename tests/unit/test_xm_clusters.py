@@ -129,7 +129,6 @@ MOUNT = config.MountSpec("/data", kind=config.MountKind.DIR)
             "/a:/b:ro",
         ),
         ({"proxy": "submission-host"}, "no proxy"),
-        ({"runtime": config.ContainerRuntime.DOCKER}, "Docker runs no jobs"),
     ],
 )
 def test_what_would_let_a_job_see_more_than_was_recorded_is_refused(fields, problem):
@@ -317,3 +316,13 @@ def test_variables_of_the_host_are_set_before_the_prolog_and_may_name_others():
     )
 
     assert '/s/"a" `b` \\ $(c)\n' == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("runtime", "expected"),
+    [("docker", "docker"), ("podman", "podman"), ("apptainer", "auto"), ("singularity", "auto")],
+)
+def test_a_runtime_is_the_one_of_that_name(runtime, expected):
+    settings = cluster(runtime=config.ContainerRuntime.from_string(runtime)).to_settings()
+
+    assert expected == settings.runtime

@@ -57,6 +57,10 @@ class ContainerRuntime(enum.Enum):
         return self.value
 
 
+_RUNTIMES = {ContainerRuntime.DOCKER: "docker", ContainerRuntime.PODMAN: "podman"}
+"""In the configuration's words; `auto` for the others."""
+
+
 class Endpoint(NamedTuple):
     """A host, and its port where that is not 22."""
 
@@ -264,7 +268,7 @@ class SlurmClusterConfig:
             host_keys=(f"{key.algorithm} {key.key}",) if key else (),
             setup=self._setup(),
             teardown=(self.epilog or "").strip(),
-            runtime="podman" if self.runtime is ContainerRuntime.PODMAN else "auto",
+            runtime=_RUNTIMES.get(self.runtime, "auto"),
             gpu_types=tuple(sorted((kind.name, name) for kind, name in self.resources.items())),
             options=self.options(),
             env=tuple(sorted(self.container_environment.items())),
@@ -300,11 +304,6 @@ def _refusals(config: SlurmClusterConfig) -> Iterable[tuple[str, object, str]]:
         "no proxy is set up through the submission host",
         config.proxy,
         'Give the executor network="host", and set HTTPS_PROXY in container_environment.',
-    )
-    yield (
-        "Docker runs no jobs",
-        config.runtime is ContainerRuntime.DOCKER,
-        "Name PODMAN or APPTAINER.",
     )
 
 
