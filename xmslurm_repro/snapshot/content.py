@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from xmslurm_repro.ports.store import ObjectBatch
 from xmslurm_repro.snapshot.cache import NO_ID, Known, Stamp
 from xmslurm_repro.snapshot.looking import STAMP
-from xmslurm_repro.store.hashing import Blake3Hasher
+from xmslurm_repro.store.file_pieces import hash_file
 
-_CHUNK_BYTES = 1024 * 1024
 # O_NONBLOCK: a FIFO that took a file's place must not make us wait for its writer.
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV}
@@ -63,16 +62,16 @@ class ContentReader:
 
     def is_still(self, path: bytes, known: Known) -> bool:
         """Whether the file, read once more, has the bytes and the stamp that it had."""
-        hasher = Blake3Hasher()
         try:
             descriptor = self._open(path)
-            with os.fdopen(descriptor, "rb", buffering=0) as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    hasher.update(chunk)
+            try:
+                digest = hash_file(descriptor, known.size_bytes)
+            finally:
+                os.close(descriptor)
             found = os.stat(path, dir_fd=self.folder, follow_symlinks=False)
         except (OSError, MovedError):
             return False
-        return STAMP(found) == known[:5] and hasher.raw() == known.blake3
+        return STAMP(found) == known[:5] and digest == known.blake3
 
     def _link(self, path: bytes, expected: Stamp, hash_name: str | None) -> Known:
         try:

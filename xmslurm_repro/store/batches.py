@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 from collections.abc import Iterable, Iterator
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.store import Updatable
+from xmslurm_repro.store.file_pieces import feed, file_pieces
 from xmslurm_repro.store.hashing import Blake3Hasher, blake3_bytes
 from xmslurm_repro.store.pack_writer import FULL_BYTES, PackWriter
 
@@ -21,7 +21,6 @@ _LOOSE_BYTES = 256 * 1024
 """What a batch may hold to be written as loose objects: a file each must stay cheap."""
 
 _CHUNK_BYTES = 1024 * 1024
-_ZEROS = bytes(_CHUNK_BYTES)
 
 
 class ObjectBatchOnDisk:
@@ -123,7 +122,7 @@ class ObjectBatchOnDisk:
         if self._asks:
             hasher = Blake3Hasher()
             for piece in file_pieces(descriptor, size_bytes):
-                _feed(piece, hasher, also)
+                feed(piece, hasher, also)
             if not self._is_new(hasher.raw()):
                 return hasher.raw(), hasher.size_bytes
             self._seen.discard(hasher.raw())
@@ -137,7 +136,7 @@ class ObjectBatchOnDisk:
         writer, hasher = self._writer, Blake3Hasher()
         start = writer.position
         for piece in pieces:
-            _feed(piece, hasher, also)
+            feed(piece, hasher, also)
             if isinstance(piece, int):
                 writer.append_zeros(piece)
             else:
@@ -147,57 +146,6 @@ class ObjectBatchOnDisk:
         if self._is_new(hasher.raw()):
             writer.close_object(hasher.raw(), start)
         return hasher
-
-
-def _feed(piece: bytes | memoryview | int, *takers: Updatable | None) -> None:
-    chunks = _zeros(piece) if isinstance(piece, int) else (piece,)
-    for chunk in chunks:
-        for taker in takers:
-            if taker is not None:
-                taker.update(chunk)
-
-
-def _zeros(count: int) -> Iterator[memoryview]:
-    zeros = memoryview(_ZEROS)
-    while count > 0:
-        yield zeros[:count]
-        count -= len(_ZEROS)
-
-
-def file_pieces(descriptor: int, size_bytes: int) -> Iterator[memoryview | int]:
-    """
-    What an open file holds, from its beginning: bytes that are valid until the next is asked
-    for, or how many zeros there are where it has a hole, of which nothing is read.
-
-    One byte more than *size_bytes* comes of a file that has more.
-    """
-    buffer, at, end = bytearray(_CHUNK_BYTES), 0, size_bytes + 1
-    data_ends = 0
-    while at < end:
-        if at >= data_ends:
-            data, data_ends = _next_data(descriptor, at, size_bytes)
-            if data > at:
-                yield min(data, end) - at
-                at = data
-                continue
-        view = memoryview(buffer)[: min(_CHUNK_BYTES, end - at)]
-        count = os.preadv(descriptor, (view,), at)
-        if count == 0:
-            return
-        yield view[:count]
-        at += count
-
-
-def _next_data(descriptor: int, at: int, size_bytes: int) -> tuple[int, int]:
-    """Where data begins and ends, from *at* on; all is data where nobody can tell."""
-    try:
-        begin = os.lseek(descriptor, at, os.SEEK_DATA)
-        return begin, os.lseek(descriptor, begin, os.SEEK_HOLE)
-    except OSError as error:
-        if error.errno == errno.ENXIO and at < size_bytes:
-            # A hole up to the end, which is where the file ends now.
-            return min(size_bytes, os.fstat(descriptor).st_size), size_bytes
-        return at, size_bytes + 1
 
 
 def _chunks_of(source: BinaryIO, head: bytes) -> Iterator[bytes]:
