@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from tests.contract.test_record import NOON, TOKEN, receipt
 from xmslurm_repro.errors import StoreError
 from xmslurm_repro.model.snapshot import EntryKind, TreeEntry, encode_node
 from xmslurm_repro.snapshot import StoredTree
@@ -18,6 +20,7 @@ from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.memory import MemoryObjectStore
 from xmslurm_repro.store.objects import DiskObjectStore
 from xmslurm_repro.store.upkeep import DiskUpkeep
+from xmslurm_repro.wiring.record import open_record
 
 pytestmark = pytest.mark.real
 
@@ -68,6 +71,60 @@ def test_a_pack_that_cannot_be_written_anew_stays_as_it_is(small_disk: Path):
     assert [] == list(upkeep.damage())
     assert set(kept) < set(DiskObjectStore(small_disk / "objects").digests())
     assert [] == list((small_disk / "objects/incoming").iterdir())
+
+
+def test_a_record_on_a_full_disk_says_so_and_has_all_that_was_recorded_before(small_disk: Path):
+    home, filler = small_disk / "home", small_disk / "filler"
+    store = DiskObjectStore(home / "objects")
+    record = open_record(home, store)
+    kept = record.new_experiment(title="kept", created_at=NOON)
+    record.promise([receipt(kept)])
+    record.close()
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+    with pytest.raises(StoreError, match="no room left") as caught:
+        open_record(home, store)
+
+    assert "space" in (caught.value.hint or "")
+    filler.unlink()
+    record = open_record(home, store)
+    with filler.open("wb", buffering=0) as file, suppress(OSError):
+        while file.write(b"x" * 4096):
+            pass
+
+    def record_on() -> None:
+        for number in range(1000):
+            lost = record.new_experiment(title="x" * 5000, created_at=NOON)
+            record.promise([receipt(lost, token=f"zyxwvuts{number}")])
+
+    with pytest.raises(StoreError, match="no room left"):
+        record_on()
+    filler.unlink()
+    runs = record.runs()
+    assert TOKEN == runs[0].receipt.run_id.token
+    record.keep_again()
+    assert 0 == record.keep_again()
+    record.close()
+
+
+def test_an_image_blob_that_does_not_fit_leaves_nothing(small_disk: Path):
+    blobs = DiskBlobStore(small_disk / "oci")
+    small = blobs.put(b"small")
+
+    def fill() -> None:
+        with blobs.writer() as writer:
+            for seed in range(9):
+                writer.write(random.Random(seed).randbytes(1_000_000))
+            writer.commit()
+
+    with pytest.raises(StoreError, match="No space left"):
+        fill()
+
+    assert [small] == list(blobs.digests())
+    assert [] == list((small_disk / "oci/ingest").iterdir())
+    assert b"small" == blobs.get(small)
 
 
 def test_a_checkout_onto_a_full_disk_leaves_nothing(small_disk: Path, tmp_path: Path):

@@ -189,9 +189,10 @@ class Database:
                 hint="Run `xmslurm-repro verify --rebuild-record` to make it again from the store.",
                 details=details,
             )
-        if name.startswith("SQLITE_FULL"):
+        # A reader needs a little room, too, for what it shares with writers.
+        if name.startswith(("SQLITE_FULL", "SQLITE_IOERR_SHM", "SQLITE_IOERR_WRITE")):
             return StoreError(
-                f"there is no room left to write the record {self._path}",
+                f"there is no room left for the record {self._path}",
                 hint="Free some space and try again. What was recorded before is safe.",
                 details=details,
             )
