@@ -97,7 +97,8 @@ def find_changed(
 
 
 def _from_within(part: _Part) -> list[int]:
-    before = os.open(os.curdir, os.O_PATH | os.O_DIRECTORY)
+    # Linux needs no right to read a folder in order to come back to it.
+    before = os.open(os.curdir, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY)
     try:
         os.fchdir(part.folder)
         return _changed(part, os.lstat)
