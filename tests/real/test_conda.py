@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import json
+import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,8 @@ from tests.support.conda_packages import (
 from tests.support.loopback import serve
 from tests.support.wheels import sha256
 from tests.unit.image_parts import wheel as make_wheel
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.store.layout import DiskBlobStore
 
 pytestmark = pytest.mark.slow
 
@@ -124,6 +130,46 @@ def test_a_project_in_a_locked_conda_environment_runs_and_rebuilds_offline(make_
     assert [launched["image"]] == replayed["rebuilt"]
     names = {part.get("purl", "").partition("?")[0] for part in cli.json("sbom", "1")["components"]}
     assert {"pkg:conda/greeter@1.0", "pkg:conda/python@3.11.2", "pkg:pypi/plain@1.0"} <= names
+
+
+def without_python(cli) -> None:
+    """Call ``bare`` a base that is the default one less its interpreter."""
+    blobs = DiskBlobStore(cli.home / "oci")
+    named = blobs.ref("base/default")
+    manifest = json.loads(blobs.get(named.digest))
+    config = json.loads(blobs.get(Digest.parse(manifest["config"]["digest"])))
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as archive:
+        for name in ("python3", "python3.11"):
+            archive.addfile(tarfile.TarInfo(f"usr/bin/.wh.{name}"))
+    tar = held.getvalue()
+    layer = gzip.compress(tar, mtime=0)
+    config["rootfs"]["diff_ids"].append(f"sha256:{sha256(tar)}")
+    config.pop("history", None)
+    for data, place in ((layer, None), (json.dumps(config).encode(), "config")):
+        about = {"digest": str(blobs.put(data)), "size": len(data)}
+        if place:
+            manifest["config"] |= about
+        else:
+            kind = "application/vnd.oci.image.layer.v1.tar+gzip"
+            manifest["layers"].append({"mediaType": kind, **about})
+    data = json.dumps(manifest).encode()
+    bare = replace(named, digest=blobs.put(data), size_bytes=len(data))
+    blobs.set_ref("base/bare", bare)
+
+
+def test_a_base_without_a_python_will_do_for_an_environment_that_has_one(make_cli):
+    packages = the_packages()[:2]
+    with serve(channel_of(packages)) as server:
+        lock = conda_lock_text(server.url, packages)
+        cli = make_cli({"conda-lock.yml": lock, "main.py": "import sys; print(sys.executable)\n"})
+        without_python(cli)
+        cli.launch("python", "main.py", options=("--wait", "--base", "bare"))
+        (cli.folder / "conda-lock.yml").unlink()
+        refused = cli.run("launch", "--base", "bare", "--", "python", "main.py", status=22)
+
+    assert "/xm/venv/bin/python\n" == cli.run("logs", "1").stdout
+    assert "no Python was found in the base image bare" in refused.stderr
 
 
 def test_a_mirror_that_gives_another_file_is_found_out(make_cli):

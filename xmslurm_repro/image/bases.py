@@ -10,11 +10,13 @@ from xmslurm_repro.image.base import BASE_PREFIX, check_base_name, read_base, re
 from xmslurm_repro.image.contents import read_contents
 from xmslurm_repro.image.create import create_base
 from xmslurm_repro.image.dockerfile import DockerBuild, build_dockerfile
+from xmslurm_repro.image.inspect import inspect_bare
 from xmslurm_repro.image.platforms import DEFAULT_ARCHITECTURE
 from xmslurm_repro.image.rootfs import read_root
 from xmslurm_repro.model.contents import Contents
 from xmslurm_repro.model.dockerfile import BuildOptions
 from xmslurm_repro.model.image import BaseImage, Descriptor
+from xmslurm_repro.model.lock import Target
 from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore, Tree
 
@@ -68,6 +70,17 @@ class Bases:
             cache_dir=self._cache_dir,
             architecture=asked,
             docker_host=self._docker_host,
+            progress=progress,
+        )
+
+    def bare_target(self, base: BaseImage, *, progress: Progress) -> Target:
+        """What *base*, which has no Python, offers; see `image.inspect.inspect_bare`."""
+        return inspect_bare(
+            self._blobs,
+            manifest=base.manifest.digest,
+            layers=base.layers,
+            architecture=base.architecture,
+            cache_dir=self._cache_dir,
             progress=progress,
         )
 

@@ -137,7 +137,7 @@ def _check(recipe: Recipe, base: BaseImage, tree: Tree | None) -> None:
         problems.append(f"its base is {recipe.base}, not {base.manifest.digest}")
     if (tree.root if tree else None) != recipe.snapshot:
         problems.append(f"its code is {recipe.snapshot}, not {tree.root if tree else None}")
-    if recipe.artifacts and recipe.target is None:
+    if recipe.target is None and not all(one.is_conda for one in recipe.artifacts):
         problems.append("it has packages, but its base has no Python that they could be for")
     if recipe.projects and recipe.target is None:
         problems.append("it has projects, but its base has no Python to import them")

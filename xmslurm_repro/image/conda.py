@@ -11,10 +11,11 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 
-from xmslurm_repro.errors import DigestMismatchError, ImageError
+from xmslurm_repro.errors import DigestMismatchError, FormatError, ImageError
 from xmslurm_repro.image.cache import LayerCache, cache_key
 from xmslurm_repro.image.conda_archive import CondaArchive, CondaError
 from xmslurm_repro.image.conda_package import PREFIX, CondaPlan, PathType, plan_conda
@@ -105,14 +106,23 @@ class CondaLayers:
         return layers
 
     def remarks(self, artifacts: Sequence[Artifact], target: Target | None) -> tuple[str, ...]:
-        """What the packages bring that takes no effect in an image."""
+        """What the packages bring that takes no effect in an image; each is read once."""
         ours = sorted((one for one in artifacts if one.is_conda), key=lambda one: one.name)
         minor = python_minor(ours, target)
-        return tuple(
+        named: list[Json] = [str(one.sha256) for one in ours]
+        key = cache_key("conda-remarks", CONDA_LAYOUT, named, minor)
+        known = self._cache.documents.get("conda-remarks", key) if self._cache else None
+        if known is not None:
+            with suppress(FormatError):
+                return known.field("remarks").texts()
+        found = tuple(
             f"{package.artifact.name}: {remark}"
             for package in self._plan(ours, minor)
             for remark in package.plan.remarks
         )
+        if self._cache:
+            self._cache.documents.put("conda-remarks", key, {"remarks": list(found)})
+        return found
 
     def _plan(self, artifacts: Sequence[Artifact], minor: str | None) -> list[_Package]:
         packages, problems = [], []

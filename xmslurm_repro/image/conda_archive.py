@@ -88,7 +88,13 @@ class CondaArchive:
         with _told_apart():
             return {_clean(member.name): member for member in self._payload()}
 
-    def content(self, member: tarfile.TarInfo) -> memoryview:
+    def pieces(self, member: tarfile.TarInfo) -> Iterator[bytes]:
+        """The bytes of a file in pieces, for which no memory is needed."""
+        source = self._payload().extractfile(member)
+        while source is not None and (data := source.read(_CHUNK)):
+            yield data
+
+    def mapped(self, member: tarfile.TarInfo) -> memoryview:
         """The bytes of a file, mapped; they go when nobody looks at them any more."""
         self._payload()
         if member.size == 0 or self._spool is None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import tarfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from xmslurm_repro.image.conda_archive import CondaArchive, CondaError
 from xmslurm_repro.image.conda_package import PREFIX, CondaFile, CondaPlan, PathType
@@ -15,6 +16,8 @@ from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.image import VENV_DIR
 from xmslurm_repro.model.lock import Artifact
 from xmslurm_repro.store.tar import member_header, padding
+
+Bytes: TypeAlias = bytes | memoryview
 
 _CHUNK = 1 << 20
 
@@ -110,25 +113,51 @@ class _Pouring:
             what = "is not in it" if member is None else "is neither file, folder nor link"
             self.problems.append(f"{file.source!r} {what}")
             return None
-        return self._pour_file(file, self._archive.content(member), executable)
+        if file.placeholder is None:
+            return self._pour_file(file, member, executable)
+        return self._pour_replaced(file, file.placeholder, member, executable)
 
-    def _pour_file(self, file: CondaFile, data: memoryview, executable: bool) -> _Poured | None:
-        before = _sha256([data])
-        if file.sha256 not in {None, before}:
-            self.problems.append(f"{file.source!r} is sha256:{before}, its paths.json says other")
+    def _pour_file(
+        self, file: CondaFile, member: tarfile.TarInfo, executable: bool
+    ) -> _Poured | None:
+        digest = hashlib.sha256()
+
+        def hashed() -> Iterator[bytes]:
+            for piece in self._archive.pieces(member):
+                digest.update(piece)
+                yield piece
+
+        self.write_file(file.path, hashed(), member.size, executable=executable)
+        sha256 = digest.hexdigest()
+        if not self._is_expected(file, sha256):
             return None
+        return _Poured(sha256=sha256, size_bytes=member.size)
+
+    def _pour_replaced(
+        self, file: CondaFile, placeholder: bytes, member: tarfile.TarInfo, executable: bool
+    ) -> _Poured | None:
+        data = self._archive.mapped(member)
+        before = _sha256([data])
+        if not self._is_expected(file, before):
+            return None
+        replaced = replaced_binary if file.is_binary else replaced_text
         try:
-            pieces = list(_replaced(file, data))
+            pieces = list(replaced(data, placeholder, VENV_DIR.encode()))
         except ValueError as error:
             self.problems.append(f"{file.source!r}: {error}")
             return None
         size_bytes = sum(map(len, pieces))
-        after = _sha256(pieces) if file.placeholder else None
         self.write_file(file.path, pieces, size_bytes, executable=executable)
-        return _Poured(sha256=before, sha256_in_prefix=after, size_bytes=len(data))
+        return _Poured(sha256=before, sha256_in_prefix=_sha256(pieces), size_bytes=len(data))
+
+    def _is_expected(self, file: CondaFile, sha256: str) -> bool:
+        if file.sha256 not in {None, sha256}:
+            self.problems.append(f"{file.source!r} is sha256:{sha256}, its paths.json says other")
+            return False
+        return True
 
     def write_file(
-        self, path: str, pieces: list[memoryview], size_bytes: int, *, executable: bool
+        self, path: str, pieces: Iterable[Bytes], size_bytes: int, *, executable: bool
     ) -> None:
         name = f"{PREFIX}/{path}".encode()
         self._writer.parents_of(name)
@@ -140,14 +169,7 @@ class _Pouring:
         layer.write(padding(size_bytes))
 
 
-def _replaced(file: CondaFile, data: memoryview) -> Iterator[memoryview]:
-    if file.placeholder is None:
-        return iter([data])
-    replaced = replaced_binary if file.is_binary else replaced_text
-    return replaced(data, file.placeholder, VENV_DIR.encode())
-
-
-def _in_chunks(pieces: list[memoryview]) -> Iterator[memoryview]:
+def _in_chunks(pieces: Iterable[Bytes]) -> Iterator[Bytes]:
     for piece in pieces:
         for begin in range(0, len(piece), _CHUNK):
             yield piece[begin : begin + _CHUNK]

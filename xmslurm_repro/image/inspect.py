@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from xmslurm_repro.errors import FormatError, ImageError
@@ -34,6 +35,7 @@ _WANTED = re.compile(
     """,
     re.VERBOSE,
 )
+_BARE_KIND = "bare-target-1"
 _KIND = "target-1"
 """The part of the cache for what this version finds; a better way of looking needs a new one."""
 
@@ -85,6 +87,43 @@ def inspect_target(
     found = target_of(view, architecture, dict(env))
     if cache:
         cache.put(_KIND, manifest.hex, {"target": found.to_json() if found else None})
+    return found
+
+
+def inspect_bare(
+    blobs: BlobStore,
+    *,
+    manifest: Digest,
+    layers: Sequence[Layer],
+    architecture: str,
+    cache_dir: Path | None,
+    progress: Progress,
+) -> Target:
+    """
+    What an image without a Python offers to packages that bring theirs: machine and C library.
+
+    The arguments are those of `inspect_target`; the Python of the answer is the empty text.
+
+    Raises:
+        ImageError: If its C library cannot be found.
+        DigestMismatchError: If a layer is not what the config says.
+    """
+    cache = DocumentCache(cache_dir) if cache_dir else None
+    known = cache.get(_BARE_KIND, manifest.hex) if cache else None
+    if known is not None:
+        with suppress(FormatError, ValueError):
+            return Target.from_json(known.field("target"))
+    task = progress.start("Reading base image", total=None)
+    try:
+        view = read_root(blobs, layers, lambda path: bool(_WANTED.fullmatch(path)), task)
+    finally:
+        task.finish()
+    libc, source = _libc(view, _packages(view))
+    found = Target(
+        architecture=architecture, libc=libc, python="", python_executable="", source=source
+    )
+    if cache:
+        cache.put(_BARE_KIND, manifest.hex, {"target": found.to_json()})
     return found
 
 
@@ -216,7 +255,7 @@ def _libc(view: RootView, packages: dict[str, str]) -> tuple[tuple[str, int, int
         if found:
             return (family, int(found[1]), int(found[2])), f"text in /{path}"
     raise ImageError(
-        "the base image has a Python, but its C library cannot be found",
+        "the C library of the base image cannot be found",
         details=["looked for: packages libc6 and musl, libc.so.6, ld-musl-*.so.1"],
     )
 

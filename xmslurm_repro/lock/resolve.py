@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from xmslurm_repro.errors import LockMissingError, UsageError
+from xmslurm_repro.errors import ImageError, LockMissingError, UsageError
 from xmslurm_repro.lock import from_requirements, from_tools, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
 from xmslurm_repro.lock.choose import demand_no_lock_needed, named_lock
@@ -74,7 +74,7 @@ def resolve_lock(
         tree: The snapshot.
         folder: From its root, with ``/``; the root is the empty text.
         lock_path: A certain lock, from the snapshot's root, instead of the nearest one.
-        target: What packages are chosen for.
+        target: What packages are chosen for; without a Python, only a conda lock will do.
         store: Keeps the lock file.
         cache_dir: A folder of ours for what was found out; may be emptied at any time.
         choice: Extras and groups to take as well.
@@ -105,6 +105,11 @@ def resolve_lock(
     data = tree.read(file.path)
     if data is None:
         raise LockMissingError(f"{file.path} is a link in the snapshot, not a file")
+    if not target.python and file.kind not in {CONDA_LOCK, PIXI_LOCK}:
+        raise ImageError(
+            f"the base image has no Python that the packages of {file.path} could be for",
+            hint="Make a base with Python by `xmslurm-repro base create`.",
+        )
     cache = SelectionCache(cache_dir / "locks")
     selection = _select(tree, file, target, choice, cache, with_sdists=with_sdists)
     check_covered(tree, file, selection, target, choice)

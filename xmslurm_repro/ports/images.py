@@ -153,6 +153,17 @@ class BaseSource(Protocol):
         """
         ...
 
+    def bare_target(self, base: BaseImage, *, progress: Progress) -> Target:
+        """
+        What *base*, which has no Python, offers to packages that bring theirs.
+
+        The Python of the answer is the empty text.
+
+        Raises:
+            ImageError: If its C library cannot be found.
+        """
+        ...
+
     def create(
         self,
         *,

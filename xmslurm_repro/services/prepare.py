@@ -207,23 +207,25 @@ def _resolve_lock(
     path = None
     if wanted is not None:
         path = os.path.normpath(str(PurePosixPath(folder) / wanted))
-    if base.target is None:
-        raise ImageError(
-            f"no Python was found in the base image {base.reference}",
-            hint="Make a base with Python by `xmslurm-repro base create`.",
-        )
     defaults = tools.defaults
-    return tools.locks.resolve(
+    target = base.target or tools.bases.bare_target(base, progress=tools.progress)
+    lock = tools.locks.resolve(
         tree,
         folder,
         lock_path=path,
-        target=base.target,
+        target=target,
         extras=defaults.extras if request.extras is None else request.extras,
         groups=defaults.groups if request.groups is None else request.groups,
         with_sdists=(
             defaults.build_sdists if request.build_sdists is None else request.build_sdists
         ),
     )
+    if not target.python and (lock is None or not any(one.is_conda for one in lock.artifacts)):
+        raise ImageError(
+            f"no Python was found in the base image {base.reference}",
+            hint="Make a base with Python by `xmslurm-repro base create`.",
+        )
+    return lock
 
 
 def build_image(tools: Tools, plan: Plan) -> Prepared:

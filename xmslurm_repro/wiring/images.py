@@ -223,6 +223,10 @@ class LazyBases:
         """See `BaseSource`."""
         return self._bases.resolve(reference, architecture=architecture, progress=progress)
 
+    def bare_target(self, base: BaseImage, *, progress: Progress) -> Target:
+        """See `BaseSource`."""
+        return self._bases.bare_target(base, progress=progress)
+
     def create(
         self,
         *,
