@@ -10,6 +10,7 @@ from tests.support.conda_packages import conda_lock_text, make_conda, pixi_lock_
 from tests.support.lock_trees import FilesTree, target
 from xmslurm_repro.errors import (
     FormatError,
+    LockMissingError,
     LockUnpinnedError,
     NotSupportedError,
     NoWheelError,
@@ -272,3 +273,41 @@ def test_the_nearest_lock_wins_and_uv_goes_before_conda(resolve):
 def test_rubbish_is_refused_by_name(resolve, name, text):
     with pytest.raises(FormatError, match=name):
         resolve({name: text})
+
+
+ENVIRONMENT = """\
+channels: [conda-forge]
+dependencies:
+- python =3.12
+- conda-forge::numpy>=1.20  # needed
+- gxx  # [osx]
+- pip
+- pip:
+  - Six>=1
+  - -e .
+  - https://files.example/x.whl
+"""
+
+
+def test_a_package_that_was_added_after_locking_is_noticed(resolve):
+    text = LOCKS["conda-lock.yml"]
+    with pytest.raises(LockMissingError, match="older than environment.yml") as caught:
+        resolve({"conda-lock.yml": text, "environment.yml": ENVIRONMENT + "- scipy\n"})
+    assert ("pip: not in the lock", "scipy: not in the lock") == caught.value.details
+    assert "conda-lock lock --file environment.yml" in caught.value.hint
+
+    without = ENVIRONMENT.replace("- pip\n", "")
+    assert resolve({"conda-lock.yml": text, "environment.yml": without}) is not None
+    assert resolve({"conda-lock.yml": text, "environment.yml": "[]"}) is not None
+
+
+@pytest.mark.parametrize(("name", "head"), [("pixi.toml", ""), ("pyproject.toml", "tool.pixi.")])
+def test_pixis_own_file_is_compared_by_name(resolve, name, head):
+    text = f'[{head}dependencies]\nnumpy = "*"\n[{head}pypi-dependencies]\nsix = "*"\n'
+    files = {"pixi.lock": LOCKS["pixi.lock"]}
+
+    assert resolve({**files, name: text}) is not None
+    with pytest.raises(LockMissingError, match=f"older than {name}") as caught:
+        resolve({**files, name: text + 'scipy = "*"\n'})
+    assert ("scipy: not in the lock",) == caught.value.details
+    assert "pixi lock" in caught.value.hint

@@ -11,6 +11,7 @@ from xmslurm_repro.errors import ImageError, LockMissingError, UsageError
 from xmslurm_repro.lock import from_requirements, from_tools, from_uv
 from xmslurm_repro.lock.cache import SelectionCache
 from xmslurm_repro.lock.choose import demand_no_lock_needed, named_lock
+from xmslurm_repro.lock.conda_stale import check_conda_covered
 from xmslurm_repro.lock.from_conda import select_conda, with_python
 from xmslurm_repro.lock.installed import installed_projects, is_package
 from xmslurm_repro.lock.project import (
@@ -113,6 +114,8 @@ def resolve_lock(
     cache = SelectionCache(cache_dir / "locks")
     selection = _select(tree, file, target, choice, cache, with_sdists=with_sdists)
     check_covered(tree, file, selection, target, choice)
+    if file.kind in {CONDA_LOCK, PIXI_LOCK} and choice == DEFAULT_CHOICE:
+        check_conda_covered(tree, file, selection)
     own_python = selection.python and with_python(target, selection.python)
     return Lock(
         digest=store.put(data),
