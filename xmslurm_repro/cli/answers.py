@@ -132,7 +132,7 @@ def _document(taken: Snapshot, before: Before, given: Mapping[str, Any]) -> dict
     cache_dir = settings.cache_dir / "snapshots"
     memory = recall(work_tree_of(before.start), cache_dir=cache_dir, asked=asked)
     origin = canonical_json(
-        replace(taken.origin, tree=None, commit_tree=None, on_remote=None).to_json()
+        replace(taken.origin, tree=None, commit_tree=None, on_remote=None, converted=()).to_json()
     )
     if memory is None or (memory.root, memory.origin) != (str(taken.root), origin):
         return None
