@@ -21,7 +21,7 @@ packages=(
   openssh-server openssh-client tcsh fish
   # images: a base, a registry, the runtimes that take them
   mmdebstrap docker-registry apache2-utils skopeo umoci
-  bubblewrap charliecloud docker.io podman runc uidmap
+  bubblewrap charliecloud docker.io podman runc uidmap squashfs-tools
   # a judge of reproducible builds
   diffoscope-minimal
   # peers that we compare ourselves with

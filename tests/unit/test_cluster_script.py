@@ -13,11 +13,12 @@ from xmslurm_repro.cluster.charliecloud import Charliecloud
 from xmslurm_repro.cluster.docker import Docker
 from xmslurm_repro.cluster.enroot import Enroot
 from xmslurm_repro.cluster.podman import Podman
+from xmslurm_repro.cluster.pyxis import Pyxis
 from xmslurm_repro.cluster.runtime import Bubblewrap, ContainerJob, Runtime
 from xmslurm_repro.cluster.script import render_script, tree_key
 from xmslurm_repro.cluster.slurm import SlurmScheduler
 from xmslurm_repro.cluster.words import assign_array
-from xmslurm_repro.errors import ImageError
+from xmslurm_repro.errors import ImageError, SubmitRefusedError
 from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.model.work import Network, Resources
 from xmslurm_repro.ports.cluster import Submission
@@ -74,6 +75,27 @@ def test_the_head_of_a_script(golden):
 
     assert mark
     golden("cluster-script-slurm.bash", head)
+
+
+def test_a_runtime_that_leaves_the_network_open_takes_no_job_that_must_not_reach_it():
+    job = ContainerJob(
+        workdir="/xm/code", network=Network.NONE, has_code=True, image="a" * 64, config="b" * 64
+    )
+
+    with pytest.raises(SubmitRefusedError, match="network"):
+        Pyxis().command(job)
+
+
+def test_the_command_line_of_pyxis(golden):
+    job = ContainerJob(
+        workdir="/xm/code/a dir",
+        network=Network.HOST,
+        has_code=True,
+        image="a" * 64,
+        config="b" * 64,
+    )
+
+    golden("cluster-runtime-pyxis-host.bash", assign_array("xm_command", Pyxis().command(job)))
 
 
 @pytest.mark.parametrize("network", list(Network))

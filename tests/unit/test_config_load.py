@@ -348,7 +348,7 @@ def test_everything_wrong_in_all_files_is_said_at_once(machine: Machine):
         f"{project}: clusters.alpha.port: expected a whole number from 1 to 65535, found '22'",
         (
             f'{project}: clusters.alpha.runtime: expected "auto", "bubblewrap", "podman",'
-            ' "apptainer", "singularity", "charliecloud", "docker" or "enroot", found \'dcoker\''
+            ' "apptainer", "singularity", "charliecloud", "docker", "enroot" or "pyxis", found \'dcoker\''
         ),
         (
             f"{project}: clusters.alpha.options.--partition: the key is not a long option's name"

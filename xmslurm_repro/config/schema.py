@@ -22,6 +22,7 @@ RUNTIMES = (
     "charliecloud",
     "docker",
     "enroot",
+    "pyxis",
 )
 
 

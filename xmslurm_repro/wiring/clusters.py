@@ -213,6 +213,10 @@ def _runtime(configured: ClusterSettings) -> Runtime | None:
             from xmslurm_repro.cluster.enroot import Enroot
 
             return Enroot(options=joined)
+        case "pyxis":
+            from xmslurm_repro.cluster.pyxis import Pyxis
+
+            return Pyxis(options=joined)
         case "bubblewrap":
             # bwrap takes the values of an option as words of their own: --ro-bind FROM TO.
             from xmslurm_repro.cluster.runtime import Bubblewrap

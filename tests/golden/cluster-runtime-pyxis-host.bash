@@ -1,0 +1,23 @@
+xm_command=(
+    srun
+    --ntasks=1
+    --nodes=1
+    --mpi=none
+    --cpu-bind=none
+    --export=NONE
+    --unbuffered
+    --kill-on-bad-exit=0
+    --input=all
+    --container-image="${xm_squash}"
+    --container-mounts="${xm_mounts}"
+    '--container-workdir=/xm/code/a dir'
+    --no-container-mount-home
+    --no-container-remap-root
+    --no-container-entrypoint
+    --container-readonly
+    "${xm_more[@]}"
+    env
+    -i
+    "${xm_env[@]}"
+    "${xm_argv[@]}"
+)
