@@ -119,3 +119,12 @@ def test_explaining_agrees_with_capturing_for_every_path(box: GitBox):
 def test_a_path_outside_is_refused(box: GitBox):
     with pytest.raises(UsageError, match="outside"):
         ask(box, "../home")
+
+
+def test_what_lies_in_a_folder_that_is_left_out_has_its_reason(box: GitBox):
+    box.write("d/.GIT/hooks/x", "1")
+
+    found = ask(box, "d/.GIT/hooks/x")
+
+    assert not found.is_captured
+    assert "d/.GIT: git refuses this name" == found.why

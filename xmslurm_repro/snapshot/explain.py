@@ -71,8 +71,13 @@ class _Explaining:
             return self._file(part, path, found)
         if path in self._scan.unreadable:
             return _out(path, f"it cannot be captured: {self._scan.unreadable[path]}")
-        if path in self._scan.skipped:
-            return _out(path, self._scan.skipped[path])
+        above = path
+        while above:
+            for reasons in (self._scan.skipped, self._scan.unreadable):
+                if above in reasons:
+                    where = "" if above == path else f"{shown(above)}: "
+                    return _out(path, where + reasons[above])
+            above = above.rpartition(b"/")[0]
         place = os.path.join(self._root, path)
         if b".git" in path.split(b"/"):
             return _out(path, "it is git's own")
