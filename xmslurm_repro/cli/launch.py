@@ -18,6 +18,7 @@ from xmslurm_repro.cli.output import (
     print_json,
     say_bytes,
     say_command,
+    say_jobs,
     say_state,
 )
 from xmslurm_repro.cli.session import run, settle_first
@@ -353,8 +354,7 @@ def _print_launched(launched: Launched) -> None:
     if len(launched.receipts) == 1:
         click.echo(f"Experiment {number} is job {receipt.job_id} on {receipt.cluster}.")
         return
-    ids = dict.fromkeys((each.job_id or "").partition("_")[0] for each in launched.receipts)
-    jobs = f"{'job' if len(ids) == 1 else 'jobs'} {', '.join(ids)}"
+    jobs = say_jobs([each.job_id or "" for each in launched.receipts])
     units = plural(len(launched.receipts), "work unit")
     click.echo(f"Experiment {number} is {units}, {jobs} on {receipt.cluster}.")
 

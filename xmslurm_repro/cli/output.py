@@ -16,6 +16,9 @@ STATE_COLORS = {
     RunState.PROMISED: "yellow",
 }
 
+_MOST_IDS = 5
+"""More jobs than that are not named one by one."""
+
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document for programs."
 )
@@ -78,3 +81,11 @@ def say_command(argv: Sequence[str]) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 file``, ``2 files``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def say_jobs(job_ids: Sequence[str]) -> str:
+    """Jobs by their ids without tasks: ``job 12``, ``jobs 12, 13`` or ``40 jobs, 12 to 51``."""
+    ids = list(dict.fromkeys(job_id.partition("_")[0] for job_id in job_ids))
+    if len(ids) > _MOST_IDS:
+        return f"{len(ids)} jobs, {ids[0]} to {ids[-1]}"
+    return f"{'job' if len(ids) == 1 else 'jobs'} {', '.join(ids)}"

@@ -259,10 +259,6 @@ def newest_of(receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
     return tuple(each for each in receipts if each.run_id.token == token)
 
 
-def _jobs(count: int) -> str:
-    return "job" if count == 1 else "jobs"
-
-
 def _say_submitted(receipts: Sequence[Receipt]) -> None:
     first, last = receipts[0], receipts[-1]
     units = (
@@ -270,6 +266,8 @@ def _say_submitted(receipts: Sequence[Receipt]) -> None:
         if len(receipts) == 1
         else f"work units {first.unit_number} to {last.unit_number} are tasks of"
     )
-    ids = dict.fromkeys((receipt.job_id or "").partition("_")[0] for receipt in receipts)
-    jobs = f"job {first.job_id}" if len(receipts) == 1 else f"{_jobs(len(ids))} {', '.join(ids)}"
+    ids = list(dict.fromkeys((each.job_id or "").partition("_")[0] for each in receipts))
+    jobs = f"job {first.job_id if len(receipts) == 1 else ids[0]}"
+    if len(ids) > 1:
+        jobs = f"jobs {', '.join(ids)}" if len(ids) < 6 else f"jobs {ids[0]} to {ids[-1]}"
     sys.stderr.write(f"experiment {first.experiment_id}: {units} {jobs} on {first.cluster}\n")

@@ -80,12 +80,15 @@ scheduler_estimate() {  # SCRIPT
 # An array's indexes are below MaxArraySize. Each task counts as a job of the user's, in the
 # association (which has the limits of those above it) and in the QOS.
 scheduler_limits() {  # ACCOUNT PARTITION QOS
-    local user account=$1 partition=$2 qos=$3 default its_account its_partition limit its_qos name mine all
+    local user account=$1 partition=$2 qos=$3 default its_account its_partition limit its_qos name mine all config enforced
+    config=$(timeout 20 scontrol show config 2>/dev/null)
+    sed -n 's/^MaxArraySize *= *//p' <<<"$config"
+    enforced=$(sed -n 's/^AccountingStorageEnforce *= *//p' <<<"$config")
+    [[ ,$enforced, == *,limits,* || ,$enforced, == *,safe,* || ,$enforced, == *,all,* ]] || return 0
     user=$(id -un)
     # Both are asked at once: the accounting service takes its time.
     exec {mine}< <(timeout 10 sacctmgr -n -P show user "$user" withassoc format=DefaultAccount,Account,Partition,MaxSubmitJobs,DefaultQOS 2>/dev/null)
     exec {all}< <(timeout 10 sacctmgr -n -P show qos format=Name,MaxSubmitJobsPerUser 2>/dev/null)
-    timeout 20 scontrol show config 2>/dev/null | sed -n 's/^MaxArraySize *= *//p'
     while IFS='|' read -r default its_account its_partition limit its_qos; do
         [[ $its_account == "${account:-$default}" ]] || continue
         [[ -z $its_partition || $its_partition == "$partition" ]] || continue
