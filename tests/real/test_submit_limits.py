@@ -12,6 +12,7 @@ from tests.cluster_places import Place, fresh_token, ssh_place
 from tests.cluster_support import submission
 from tests.real.conftest import cluster_config
 from tests.testbed.bed import Testbed
+from tests.testbed.processes import wait_until
 from xmslurm_repro.cluster.shell import ShellCluster
 from xmslurm_repro.model.run import RunState
 from xmslurm_repro.ports.progress import SilentProgress
@@ -107,10 +108,12 @@ def test_a_controller_that_takes_no_more_jobs_at_all_is_waited_for(testbed: Test
     # Every job that it remembers counts, until it forgets them.
     testbed.cancel_all()
     with configured(testbed, "MaxJobCount=2", "MinJobAge=2"):
-        remembered = len(testbed.run(["squeue", "-h", "-r", "-t", "all", "-o", "%i"]).split())
+        wait_until(
+            lambda: not testbed.run(["squeue", "-h", "-t", "all"]), "no job remembered", seconds=90
+        )
         filling = [
             submission(place.image(), ["true"], token=fresh_token(), options=(("hold", ""),))
-            for _ in range(max(0, 2 - remembered))
+            for _ in range(2)
         ]
         wanted = submission(place.image(), ["true"], token=fresh_token())
 

@@ -9,9 +9,7 @@ import submitit  # type: ignore[import-not-found] # (in an environment of its ow
 
 count = int(sys.argv[1])
 executor = submitit.SlurmExecutor(folder=os.path.expanduser("~/submitit"))
-executor.update_parameters(
-    time=10, cpus_per_task=1, array_parallelism=count, additional_parameters={"hold": True}
-)
+executor.update_parameters(time=10, cpus_per_task=1, array_parallelism=count)
 if count == 1:
     print(executor.submit(print, "hello").job_id)
 else:
