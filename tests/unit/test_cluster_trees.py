@@ -231,3 +231,23 @@ def test_a_second_tree_of_the_same_layers_does_not_spoil_the_first(node: Node):
     node.bash('xm_assemble "$@"', str(node.state / "roots" / "other"), "", base)
 
     assert node.check(tree)
+
+
+def test_versions_that_need_other_mount_points_do_not_share_a_tree(node: Node):
+    diff_id, blob = node.blob(layer_tar(with_parents({"etc/x": b"1"})))
+    # What 0.1 called it, with the mount points of its time.
+    old = node.state / "roots" / "key"
+    (old / "etc").mkdir(parents=True)
+
+    done = node.bash(
+        'xm_root_key=key xm_image=i; xm_code_layers=(); xm_root_layers=("$1"); shift\n'
+        'xm_have_trees; echo "$xm_root"; xm_more_points=etc/rc; xm_root_key=key; xm_have_trees\n'
+        'echo "$xm_root"',
+        f"{diff_id} {blob} gzip -dc",
+    )
+
+    first, second = map(Path, done.stdout.split())
+    assert 3 == len({old, first, second}), done.stderr
+    assert (first / "xm" / "inputs").is_dir()
+    assert (second / "etc" / "rc").exists()
+    assert not (first / "etc" / "rc").exists()

@@ -201,8 +201,12 @@ xm_have_tree() {
 }
 
 xm_have_trees() {
-    xm_have_tree xm_root roots "$xm_root_key" "$xm_full_check" \
-        'xm xm/code xm/driver xm/inputs xm/outputs xm/pycache tmp proc dev sys run etc etc/resolv.conf etc/hosts'" ${xm_more_points-}" "${xm_root_layers[@]}"
+    local sum points='xm xm/code xm/driver xm/inputs xm/outputs xm/pycache tmp proc dev sys run'
+    points+=" etc etc/resolv.conf etc/hosts ${xm_more_points-}"
+    # Trees that another version of ours put together may lack a mount point.
+    sum=$(sha256sum <<<"$points")
+    xm_root_key=$xm_root_key-${sum::8}
+    xm_have_tree xm_root roots "$xm_root_key" "$xm_full_check" "$points" "${xm_root_layers[@]}"
     xm_code=$xm_root/xm/code
     if ((${#xm_code_layers[@]})); then
         xm_have_tree xm_code code "$xm_code_key" 1 'xm xm/code' "${xm_code_layers[@]}"
