@@ -22,6 +22,8 @@ packages=(
   # images: a base, a registry, the runtimes that take them
   mmdebstrap docker-registry apache2-utils skopeo umoci
   bubblewrap charliecloud docker.io podman runc uidmap squashfs-tools
+  # a disk that loses power
+  e2fsprogs mount
   # a judge of reproducible builds
   diffoscope-minimal
   # peers that we compare ourselves with
