@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -231,4 +232,44 @@ def test_a_disk_without_room_for_pieces_does_not_stop_a_launch(home: Path):
     (home / "objects" / "incoming").unlink()
     record = opened(home)
     assert 1 == record.keep_again()
+    record.close()
+
+
+def test_a_record_that_is_not_what_its_pieces_say_is_found_out_and_mended(home: Path):
+    fill(home)
+    before = everything(home)
+    connection = sqlite3.connect(home / "record.db")
+    connection.execute("UPDATE outcomes SET outcome = replace(outcome, '5555', '4444')")
+    connection.execute("UPDATE experiments SET title = 'other' WHERE id = 2")
+    connection.execute("DELETE FROM runs WHERE token LIKE '%2'")
+    connection.commit()
+    connection.close()
+    record = opened(home)
+
+    said = [problem for _, problem in record.disagreements()]
+
+    record.close()
+    assert any("experiment 2 " in problem for problem in said)
+    assert 3 == sum("run abcdefgh2." in problem for problem in said)
+    assert 2 == sum("outcome of run" in problem for problem in said)
+    rebuild_record(settings_of(home))
+    assert as_after_a_rebuild(before) == everything(home)
+    record = opened(home)
+    assert () == record.disagreements()
+    record.close()
+
+
+def test_a_file_that_sqlite_finds_damaged_is_said_to_be(home: Path):
+    fill(home)
+    connection = sqlite3.connect(home / "record.db")
+    connection.execute("PRAGMA journal_mode = DELETE")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET rootpage = 2 WHERE name = 'runs_of_experiment'")
+    connection.commit()
+    connection.close()
+    record = opened(home)
+
+    said = record.disagreements()
+
+    assert said
     record.close()

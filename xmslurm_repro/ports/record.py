@@ -139,6 +139,13 @@ class Record(Protocol):
         """The objects that it keeps copies of itself in, the oldest first."""
         ...
 
+    def disagreements(self) -> Sequence[tuple[tuple[int, ...], str]]:
+        """
+        What is damaged in it, as far as can be told: experiments, and what is wrong. Among that
+        is what its pieces know and it does not, or has otherwise.
+        """
+        ...
+
     def keep_again(self) -> int:
         """
         See to it that its pieces say what it says itself.

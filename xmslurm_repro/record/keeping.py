@@ -162,6 +162,16 @@ class KeepingRecord:
         """See `Record`."""
         return self._pieces.names()
 
+    def disagreements(self) -> Sequence[tuple[tuple[int, ...], str]]:
+        """See `Record`."""
+        with self._lock:
+            damage = self._inner.disagreements()
+            if damage:
+                return damage
+            rows = self._inner.experiments()
+            now = put_together(whole_piece(self._inner, row) for row in rows)
+            return now.lacks(put_together(self._readable()))
+
     def keep_again(self) -> int:
         """See `Record`."""
         with self._lock:

@@ -164,6 +164,10 @@ class MemoryRecord:
         """No objects: see `record.keeping`."""
         return ()
 
+    def disagreements(self) -> Sequence[tuple[tuple[int, ...], str]]:
+        """Nothing to disagree with."""
+        return ()
+
     def keep_again(self) -> int:
         """Nothing to keep."""
         return 0

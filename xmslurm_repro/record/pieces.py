@@ -161,6 +161,27 @@ class Whole:
         """Whether both say the same but for states that pass, and but for order."""
         return self._essence() == other._essence()
 
+    def lacks(self, pieces: Whole) -> tuple[tuple[tuple[int, ...], str], ...]:
+        """What *pieces* say and this does not, or says otherwise: experiments, and what."""
+        experiments = {(row.id, row.created_at, row.title) for row in self.experiments}
+        found: list[tuple[tuple[int, ...], str]] = [
+            ((row.id,), f"experiment {row.id} is not what it was recorded as")
+            for row in pieces.experiments
+            if (row.id, row.created_at, row.title) not in experiments
+        ]
+        own = {run.row.receipt.run_id: _promised(run) for run in self.runs}
+        for run in pieces.runs:
+            receipt = run.row.receipt
+            if own.get(receipt.run_id) != _promised(run):
+                problem = f"run {receipt.run_id} is not what it was recorded as"
+                found.append(((receipt.experiment_id,), problem))
+        outcomes = set(self.outcomes)
+        lost = [outcome for outcome in pieces.outcomes if outcome not in outcomes]
+        found += [
+            ((), f"an outcome of run {outcome.run_id} is not as recorded") for outcome in lost
+        ]
+        return tuple(found)
+
     def _essence(self) -> tuple[object, ...]:
         return (
             self.experiments,
@@ -171,6 +192,10 @@ class Whole:
                 for number, note in self.annotations
             },
         )
+
+
+def _promised(run: KeptRun) -> Receipt:
+    return replace(run.row.receipt, job_id=None)
 
 
 _Key = tuple[str, int]
@@ -197,7 +222,7 @@ def put_together(pieces: Iterable[Piece]) -> Whole:
             if known is None or run.rank >= known[1].rank:
                 runs[run.row.receipt.run_id] = key, run
         for outcome in piece.outcomes:
-            outcomes.setdefault((outcome.run_id, outcome.attempt), outcome)
+            outcomes[outcome.run_id, outcome.attempt] = outcome
         for note in piece.annotations:
             notes[key, note.unit_number, note.name] = note
     ids, renumbered = _ids(experiments)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from xmslurm_repro.errors import FormatError
+from xmslurm_repro.errors import FormatError, StoreError
 from xmslurm_repro.model.canonical import Json, canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.reader import Reader
@@ -284,6 +284,14 @@ class SqliteRecord:
     def pieces(self) -> Sequence[Digest]:
         """No objects: see `record.keeping`."""
         return ()
+
+    def disagreements(self) -> Sequence[tuple[tuple[int, ...], str]]:
+        """What SQLite finds wrong with the file."""
+        try:
+            rows = self._database.select("PRAGMA integrity_check(20)")
+        except StoreError as error:
+            return (((), error.message),)
+        return tuple(((), f"{self._path}: {row[0]}") for row in rows if row[0] != "ok")
 
     def keep_again(self) -> int:
         """Nothing to keep."""

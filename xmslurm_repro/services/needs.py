@@ -64,7 +64,12 @@ def needs_of(tools: Tools, rows: Sequence[ExperimentRow]) -> Needs:
     finding = _Finding(tools)
     for row in rows:
         finding.experiment(row)
-    for name, found in tools.blobs.refs().items():
+    try:
+        refs = tools.blobs.refs()
+    except FormatError as error:
+        finding.trouble(None, "the names of images", error)
+        refs = {}
+    for name, found in refs.items():
         # Images that were built go when no experiment needs them; bases were named by people.
         if name.startswith("base/"):
             finding.document(found.digest, f"base image {name.removeprefix('base/')}", None)
@@ -94,7 +99,7 @@ class _Finding:
         try:
             manifest = read_manifest(self._tools.store, row)
         except ReproError as error:
-            self._trouble(row.id, "manifest", error)
+            self.trouble(row.id, "manifest", error)
             return
         for what, digest in self._direct(manifest, row):
             self._object(digest, what, row.id)
@@ -121,12 +126,12 @@ class _Finding:
         self._object(node, f"{what}: {shown or '.'}", experiment_id)
         if path.count(b"/") > DEEPEST:
             error = FormatError(f"folders are nested over {DEEPEST} deep")
-            self._trouble(experiment_id, f"{what}: {shown[:80]}…", error)
+            self.trouble(experiment_id, f"{what}: {shown[:80]}…", error)
             return
         try:
             entries = self._entries(node)
         except ReproError as error:
-            self._trouble(experiment_id, f"{what}: {shown or '.'}", error)
+            self.trouble(experiment_id, f"{what}: {shown or '.'}", error)
             return
         for entry in entries:
             below = path + entry.name
@@ -177,7 +182,7 @@ class _Finding:
                 else:
                     self._blob(child, what, experiment_id)
         except ReproError as error:
-            self._trouble(experiment_id, what, error)
+            self.trouble(experiment_id, what, error)
 
     def _object(self, digest: Digest, what: str, experiment_id: int) -> None:
         self.needs.objects.setdefault(digest, set()).add(experiment_id)
@@ -189,7 +194,8 @@ class _Finding:
             who.add(experiment_id)
         self.needs.labels.setdefault(digest, what)
 
-    def _trouble(self, experiment_id: int | None, what: str, error: ReproError) -> None:
+    def trouble(self, experiment_id: int | None, what: str, error: ReproError) -> None:
+        """Note something that cannot be followed."""
         self.needs.troubles.append(Trouble(experiment_id=experiment_id, what=what, error=error))
 
 

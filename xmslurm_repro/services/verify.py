@@ -92,13 +92,24 @@ def _verify_all(tools: Tools, needs: Needs) -> Verified:
         for damage in tools.upkeep.damage()
     ]
     objects, blobs = set(tools.store.digests()), set(tools.blobs.digests())
+    findings += [
+        Finding(digest=None, what=trouble.what, problem=trouble.error.message, experiments=())
+        for trouble in needs.troubles
+        if trouble.experiment_id is None
+    ]
+    disagreements = tools.record.disagreements()
+    findings += [
+        Finding(digest=None, what="the record", problem=problem, experiments=who)
+        for who, problem in disagreements
+    ]
     missing = [*(needs.objects.keys() - objects), *(needs.blobs.keys() - blobs)]
     findings += [_missing(needs, digest) for digest in sorted(missing)]
     return Verified(
         findings=tuple(findings),
         objects=len(objects),
         blobs=len(blobs),
-        kept_again=tools.record.keep_again(),
+        # Not over what may be the better half.
+        kept_again=0 if disagreements else tools.record.keep_again(),
     )
 
 

@@ -20,6 +20,10 @@ def pack_damage(path: Path, cache: BlockCache) -> Iterator[Damage]:
     except FormatError as error:
         yield Damage(digest=None, place=str(path), error=error)
         return
+    except OSError as error:
+        unread = StoreError(f"{path} cannot be read: {error.strerror or error}")
+        yield Damage(digest=None, place=str(path), error=unread)
+        return
     # In the order in which they lie, so that each block is decompressed once.
     for start, digest, size in sorted(extents(pack)):
         try:

@@ -10,6 +10,7 @@ What was just written is whole, but not safe on disk before `DiskObjectStore.set
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -335,7 +336,11 @@ class DiskObjectStore:
             self._damaged[path] = error
             return
         except OSError as error:
-            raise StoreError(f"cannot read {path}: {error.strerror}") from error
+            if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+                raise StoreError(f"cannot read {path}: {error.strerror}") from error
+            # The others are whole all the same.
+            self._damaged[path] = FormatError(f"{path}: cannot be read: {error.strerror}")
+            return
         self._packs[path] = pack
         self._damaged.pop(path, None)
         self._packed.add(pack)

@@ -9,6 +9,7 @@ in ``docs/reference/format-objects.md``.
 from __future__ import annotations
 
 import os
+import stat
 import struct
 from bisect import bisect_right
 from collections.abc import Iterator
@@ -42,8 +43,14 @@ class Pack:
     def __init__(self, path: Path, later: Path | None = None) -> None:
         self.path = path
         self._later = later
-        with open(path, "rb") as file:
-            self._index, self._objects, blocks = _read_index(file.fileno(), path)
+        # Not to wait for whoever might write, should it be a FIFO.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FormatError(f"{path}: not a pack: it is no file")
+            self._index, self._objects, blocks = _read_index(descriptor, path)
+        finally:
+            os.close(descriptor)
         at = len(HEADER) + self._objects * _OBJECT_BYTES
         lines = self._index[at : at + blocks * _BLOCK_LINE_BYTES].split(b"\n")[:-1]
         self._starts = [int(line[6:21]) for line in lines]

@@ -132,7 +132,7 @@ class DiskUpkeep:
                 continue
             try:
                 pack = Pack(path)
-            except FormatError:
+            except (FormatError, OSError):
                 # `verify` speaks of it; what it holds may yet be rescued.
                 continue
             raw = kept = 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
@@ -89,7 +89,9 @@ def rebuild_record(settings: Settings) -> Rebuilt:
 def _rebuild(home: Path) -> Rebuilt:
     store, faults = DiskObjectStore(home / "objects"), list[str]()
     names = pieces_of(home).names() or list(_find_pieces(store))
-    pieces = [*_read(store, names, faults), *_of_old(home / _DATABASE)]
+    old, known = _of_old(home / _DATABASE), list(_read(store, names, faults))
+    # What pieces say is right, since they are checked.
+    pieces = [*old, *known, *_newer_manifests(old, known)]
     if not pieces:
         raise IntegrityError(
             f"nothing of a record can be found in {home}",
@@ -106,12 +108,12 @@ def _rebuild(home: Path) -> Rebuilt:
         kept = keep_whole(store, [whole_piece(record, row) for row in record.experiments()])
     finally:
         record.close()
-    old = _put_aside(home / _DATABASE)
+    aside = _put_aside(home / _DATABASE)
     with store_errors("write", home / _DATABASE):
         os.replace(fresh, home / _DATABASE)
     sync_folder(home)
     pieces_of(home).replace(kept)
-    return Rebuilt(whole=whole, pieces=len(names), faults=tuple(faults), old=old)
+    return Rebuilt(whole=whole, pieces=len(names), faults=tuple(faults), old=aside)
 
 
 def _find_pieces(store: DiskObjectStore) -> Iterator[Digest]:
@@ -142,6 +144,16 @@ def _of_old(path: Path) -> list[Piece]:
             record.close()
     except ReproError:
         return []
+
+
+def _newer_manifests(old: list[Piece], known: list[Piece]) -> Iterator[Piece]:
+    """The manifests of the old record, which may be newer than all pieces."""
+    rows = {(p.experiment.id, p.experiment.created_at): p.experiment for p in known}
+    for piece in old:
+        row = piece.experiment
+        yield Piece(
+            experiment=replace(rows.get((row.id, row.created_at), row), manifest=row.manifest)
+        )
 
 
 def _put_aside(path: Path) -> Path | None:
