@@ -256,6 +256,25 @@ def test_many_may_write_and_settle_at_once(tmp_path: Path):
     assert all(blake3_digest(store.get(digest)) == digest for digest in digests)
 
 
+def test_one_store_may_be_written_and_settled_by_many_threads(tmp_path: Path):
+    store = DiskObjectStore(tmp_path)
+
+    def write(number: int) -> list[Digest]:
+        found = []
+        for turn in range(10):
+            found += fill(
+                store, [b"%d %d %d" % (number, turn, i) for i in range(40 * (turn % 2) + 3)]
+            )
+            store.settle()
+        return found
+
+    with ThreadPoolExecutor(4) as pool:
+        digests = [digest for found in pool.map(write, range(4)) for digest in found]
+
+    assert [] == unsynced_in(tmp_path)
+    assert set(digests) == set(DiskObjectStore(tmp_path).digests())
+
+
 SETTLING = """
 import os, signal, sys
 from pathlib import Path

@@ -168,18 +168,20 @@ class DiskObjectStore:
         """Return when all is safe on disk: see `ObjectStore.settle`."""
         if self._unsynced is None:
             return
+        # Before: what others in this process publish meanwhile is for the next time.
+        relied = sorted(self._relied)
         settling, self._settling = self._settling, None
         if settling is not None:
             settling.wait()
         self._unsynced.settle()
-        lost = [name for name in sorted(self._relied) if not self._unsynced.place(name).exists()]
+        lost = [name for name in relied if not self._unsynced.place(name).exists()]
         if lost:
             raise StoreError(
                 f"the store lost what was captured: {self._root}",
                 hint="Launch again: it is captured anew.",
                 details=[f"missing: {self._unsynced.place(name)}" for name in lost],
             )
-        self._relied.clear()
+        self._relied.difference_update(relied)
 
     def adopt_all(self) -> None:
         """Take over whatever other boots and hosts left unsynced. Nobody may be writing."""
