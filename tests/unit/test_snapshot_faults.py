@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.cli import REPOSITORY
 from tests.support.git_box import GitBox, fingerprint, with_submodule
 from tests.support.nobody import as_nobody, open_to_all
 from xmslurm_repro.errors import (
@@ -22,9 +25,12 @@ from xmslurm_repro.errors import (
 )
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.snapshot import EntryKind
-from xmslurm_repro.snapshot import content, scan
+from xmslurm_repro.snapshot import StoredTree, content, scan
 from xmslurm_repro.snapshot.cache import Stamp
+from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.memory import MemoryObjectBatch, MemoryObjectStore
+from xmslurm_repro.store.objects import DiskObjectStore
+from xmslurm_repro.store.upkeep import DiskUpkeep
 
 
 @pytest.fixture
@@ -336,3 +342,48 @@ def test_a_work_tree_that_may_only_be_read_can_be_captured(open_folder: Path):
         snapshot = box.capture()
 
     assert [b"a/b", b"a/c"] == box.paths(snapshot)
+
+
+_CAPTURE = """
+import sys
+from pathlib import Path
+from xmslurm_repro.snapshot import capture
+from xmslurm_repro.store.objects import DiskObjectStore
+
+tree, objects, cache = map(Path, sys.argv[1:])
+print("begun", flush=True)
+capture(tree, store=DiskObjectStore(objects), cache_dir=cache, environment={})
+print("done", flush=True)
+"""
+
+
+def test_a_killed_capture_leaves_the_work_tree_alone_and_the_store_whole(
+    box: GitBox, tmp_path: Path
+):
+    chance, objects = random.Random(3), tmp_path / "objects"
+    for number in range(300):
+        box.write(f"d{number % 11}/f{number}", chance.randbytes(20_000))
+    box.git("add", "d1", "d2")
+    before, killed = fingerprint(box.root), 0
+    words = [sys.executable, "-c", _CAPTURE, *map(str, (box.root, objects, tmp_path / "cache"))]
+    for _ in range(6):
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, cwd=REPOSITORY)
+        assert b"begun\n" == process.stdout.readline()
+        time.sleep(chance.random() * 0.3)
+        process.kill()
+        killed += b"done" not in process.communicate()[0]
+        assert before == fingerprint(box.root)
+        box.write("more", chance.randbytes(1000))
+        before = fingerprint(box.root)
+        store = DiskObjectStore(objects)
+        upkeep = DiskUpkeep(
+            objects=store, objects_root=objects, blobs=DiskBlobStore(tmp_path / "oci")
+        )
+        assert [] == list(upkeep.damage())
+
+    assert killed
+    store = DiskObjectStore(objects)
+    assert box.listed() == [
+        entry.path for entry in StoredTree(store, box.capture(store=store).root).entries()
+    ]
+    assert [] == [path for path in objects.rglob(".tmp-*") if path.is_file()]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cli import REPOSITORY
+from xmslurm_repro.errors import IntegrityError
 from xmslurm_repro.model.image import MEDIA_TYPE_MANIFEST, Descriptor
 from xmslurm_repro.store.guard import FileGuard
 from xmslurm_repro.store.layout import DiskBlobStore
@@ -88,6 +89,34 @@ def test_a_pack_whose_index_is_damaged_is_named_as_a_whole_and_never_removed(box
     assert damage.digest is None
     assert str(pack) == damage.place
     assert () == box.waste([]).items
+
+
+@pytest.mark.parametrize("kind", ["folder", "FIFO", "closed"])
+def test_what_is_no_readable_pack_is_named_and_stops_nobody(box: Box, kind: str):
+    [lost] = box.pack(["lost"], size=400_000)
+    [path] = (box.home / "objects/packs").iterdir()
+    [kept] = box.pack(["kept"], size=400_000)
+    if kind == "closed":
+        if os.geteuid() == 0:
+            # Nothing is closed to root; a loop of links is to everybody.
+            path.unlink()
+            path.symlink_to(path)
+        else:
+            path.chmod(0)
+    else:
+        path.unlink()
+        (path.mkdir if kind == "folder" else lambda: os.mkfifo(path))()
+    again = Box(box.home)
+
+    damage = list(again.upkeep.damage())
+
+    assert [str(path)] == [found.place for found in damage]
+    assert again.objects.get(kept).startswith(b"kept ")
+    assert again.objects.has(kept)
+    assert [kept] == list(again.objects.digests())
+    assert [] == [item for item in again.waste([kept, lost]).items if item.kind != "repack"]
+    with pytest.raises(IntegrityError):
+        again.objects.get(lost)
 
 
 def test_only_what_nobody_needs_goes(box: Box):
