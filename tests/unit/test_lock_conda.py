@@ -311,3 +311,17 @@ def test_pixis_own_file_is_compared_by_name(resolve, name, head):
         resolve({**files, name: text + 'scipy = "*"\n'})
     assert ("scipy: not in the lock",) == caught.value.details
     assert "pixi lock" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "command"),
+    [
+        ("gpu-environment.yml", "", "conda-lock lock --file envs/gpu-environment.yml"),
+        ("pixi.toml", "", "pixi lock --manifest-path envs/pixi.toml"),
+        ("conda-linux-64.lock", "# x\n@EXPLICIT\nhttps://x.example/a.conda\n", "conda-lock lock"),
+    ],
+)
+def test_what_pins_no_conda_packages_is_refused_with_the_command(resolve, name, text, command):
+    with pytest.raises(LockUnpinnedError) as caught:
+        resolve({f"envs/{name}": text}, path=f"envs/{name}")
+    assert command in caught.value.hint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from xmslurm_repro.errors import LockMissingError, UsageError
+from xmslurm_repro.errors import LockMissingError, LockUnpinnedError, UsageError
 from xmslurm_repro.lock.project import (
     CONDA_LOCK,
     PDM_LOCK,
@@ -31,6 +31,7 @@ def named_lock(tree: Tree, folder: str, lock_path: str) -> LockFile:
 
     Raises:
         LockMissingError: If the snapshot does not have it.
+        LockUnpinnedError: If it asks for conda packages, with the command that locks them.
         UsageError: If it is of no kind that we read.
     """
     path = inside("", lock_path)
@@ -58,6 +59,11 @@ def _kind_of(path: str) -> str:
         return PIXI_LOCK
     if name in {POETRY_LOCK, PDM_LOCK}:
         return name
+    if name.endswith(("environment.yml", "environment.yaml")) or name == "pixi.toml":
+        raise LockUnpinnedError(
+            f"{path} asks for conda packages and pins none",
+            hint=f"Run `{conda_command(path)}` and launch with what it writes.",
+        )
     if name.endswith((".txt", ".lock", ".in")):
         return REQUIREMENTS
     raise UsageError(

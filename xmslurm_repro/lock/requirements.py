@@ -153,6 +153,11 @@ def _read_requirement(
 ) -> None:
     text, *options = re.split(r"\s(?=--[a-z])", line)
     text = _named_wheel(text.strip())
+    if text == "@EXPLICIT":
+        raise LockUnpinnedError(
+            f"{path} is a list of conda packages without what we need to lay them out",
+            hint="Run `conda-lock lock --file environment.yml` and launch with its conda-lock.yml.",
+        )
     if _is_path(text):
         found.directories.append(_inside(parent(path), _bare_path(text), where))
         return
