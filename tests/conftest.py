@@ -145,6 +145,6 @@ def testbed(request: pytest.FixtureRequest, testbed_of: TestbedOf) -> Testbed:
 @pytest.fixture(scope="session")
 def testbed_without_accounting() -> Iterator[Testbed]:
     """A second, small Slurm as sites without slurmdbd have it: sacct answers nothing."""
-    bed = start_testbed(Parts(accounting=False, registry=False, nodes=2))
+    bed = start_testbed(Parts(accounting=False, registry=False, nodes=2, enforce_memory=True))
     yield bed
     bed.stop()

@@ -24,6 +24,9 @@ packages=(
   bubblewrap charliecloud docker.io podman runc uidmap squashfs-tools
   # a disk that loses power
   e2fsprogs mount
+  bubblewrap charliecloud docker.io podman runc uidmap
+  # a laptop whose clock is wrong
+  faketime
   # a judge of reproducible builds
   diffoscope-minimal
   # peers that we compare ourselves with

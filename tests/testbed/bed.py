@@ -36,6 +36,8 @@ class Parts:
     What a test bed is made of.
 
     Attributes:
+        enforce_memory: Let Slurm kill jobs that use more memory than they asked for. Without
+            control groups it looks once a second.
         suite: Run Slurm and sshd of this Debian release, in a root of its own; ``None`` for this
             machine's.
     """
@@ -45,6 +47,7 @@ class Parts:
     ssh: bool = True
     registry: bool = True
     nodes: int = 4
+    enforce_memory: bool = False
     suite: str | None = None
 
 
@@ -181,6 +184,10 @@ class Testbed:
         """Stop slurmctld. Commands then say that they cannot contact it, after about 9 s."""
         self._real_slurm.stop_controller()
 
+    def kill_controller(self) -> None:
+        """Kill slurmctld, as a machine that loses power does: it saves nothing."""
+        self._signal("slurmctld", signal.SIGKILL)
+
     def start_controller(self) -> None:
         """Start slurmctld again, and wait until nodes are there."""
         self._real_slurm.start_controller()
@@ -315,6 +322,7 @@ def _start_parts(parts: Parts, servers: Servers, ports: range, guard: Guard | No
         accounting=parts.accounting,
         inside=enter,
         is_elsewhere=other is not None,
+        enforce_memory=parts.enforce_memory,
     )
     # As on most sites, nobody chooses a locale for those who log in.
     given = {"SLURM_CONF": str(slurm.conf)} if parts.slurm else {}

@@ -31,6 +31,7 @@ PACKAGES = {
     "docker-registry": "docker-registry",
     "useradd": "passwd",
     "nsenter": "util-linux",
+    "faketime": "faketime",
 }
 
 

@@ -32,6 +32,7 @@ class Slurm:
         accounting: bool,
         inside: list[str],
         is_elsewhere: bool = False,
+        enforce_memory: bool = False,
     ) -> None:
         self._servers = servers
         self._root = servers.root
@@ -40,6 +41,7 @@ class Slurm:
         self.has_accounting = accounting
         self._inside = inside
         self._is_elsewhere = is_elsewhere
+        self._enforce_memory = enforce_memory
         self.conf = self._root / "etc" / "slurm.conf"
         self._munge_socket = self._root / "munge" / "socket"
 
@@ -308,6 +310,7 @@ SlurmdTimeout=10
 InactiveLimit=0
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
+{"JobAcctGatherParams=OverMemoryKill" if self._enforce_memory else ""}
 GresTypes=gpu
 {self._accounting_conf()}{"".join(nodes)}\
 PartitionName=debug {partition} Default=YES PriorityTier=5

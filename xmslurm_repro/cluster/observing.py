@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from xmslurm_repro.cluster.judge import Statuses, judge
 from xmslurm_repro.cluster.program import compose, readable_lines, run_program
@@ -11,7 +13,7 @@ from xmslurm_repro.cluster.scheduler import JOB_NAME_PREFIX, JobStatus, Schedule
 from xmslurm_repro.cluster.secrets import forget_secrets
 from xmslurm_repro.cluster.submitting import read_sections
 from xmslurm_repro.errors import ClusterError
-from xmslurm_repro.model.run import RunId
+from xmslurm_repro.model.run import RunId, RunState
 from xmslurm_repro.ports.cluster import Observation
 from xmslurm_repro.ports.transport import Transport
 
@@ -66,6 +68,7 @@ async def observe_runs(
         )
         for run_id, job_id in runs.items()
     }
+    seen |= await _explained(transport, state_dir, {r: (runs[r], each) for r, each in seen.items()})
     if trouble is None and (kept := _text(sections.get("secrets", b"")).split()):
         # Jobs that were killed, or never began, could not remove them.
         going = {status.token for status in lines if not status.state.is_final}
@@ -73,6 +76,42 @@ async def observe_runs(
         if over := sorted({*kept} - going):
             await forget_secrets(transport, state_dir, over)
     return seen
+
+
+_NO_MEMORY = re.compile(r"memory limit|oom[-_ ]kill|out[- ]of[- ]memory", re.IGNORECASE)
+_UNSAID = frozenset({RunState.FAILED, RunState.NODE_FAIL})
+
+
+async def _explained(
+    transport: Transport, state_dir: str, seen: Mapping[RunId, tuple[str, Observation]]
+) -> dict[RunId, Observation]:
+    """
+    Runs that were ended before they could leave a record, with what Slurm wrote into their output.
+
+    Where memory is enforced by looking now and then, the state says FAILED and no more.
+    """
+    silent = {
+        (run_id.token, job_id): run_id
+        for run_id, (job_id, each) in seen.items()
+        if each.state in _UNSAID and not each.outcomes
+    }
+    if not silent:
+        return {}
+    done = await run_program(
+        transport,
+        compose("common", "why"),
+        state_dir,
+        payload="".join(f"{token} {job_id}\n" for token, job_id in silent).encode(),
+    )
+    told = {}
+    for line in _text(done.stdout).splitlines():
+        token, job_id, words = line.split(" ", 2)
+        run_id = silent[token, job_id]
+        observation = seen[run_id][1]
+        lacks_memory = _NO_MEMORY.search(words) is not None
+        state = RunState.OUT_OF_MEMORY if lacks_memory else observation.state
+        told[run_id] = replace(observation, state=state, reason=words)
+    return told
 
 
 def _whole(job_id: str) -> str:
