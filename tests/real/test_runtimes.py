@@ -133,9 +133,13 @@ def _no_stores_stay(testbed: Testbed) -> Iterator[None]:
         subprocess.run(["rm", "-rf", str(folder)], check=False)
 
 
-def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed):
+@pytest.mark.parametrize("runtime", ["podman", "charliecloud", "docker"])
+def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed, request, runtime: str):
     mark = f"9{os.getpid()}"
-    with ssh_place(testbed, Podman()) as place:
+    made = {"podman": Podman(), "charliecloud": Charliecloud()}
+    if runtime == "docker":
+        made["docker"] = Docker(options=(f"--host={request.getfixturevalue('docker_engine')}",))
+    with ssh_place(testbed, made[runtime]) as place:
         wanted = submission(
             place.image(), ["bash", "-c", f"echo on; sleep {mark}"], token=fresh_token()
         )
@@ -150,7 +154,7 @@ def test_a_container_ends_with_a_job_that_is_killed(testbed: Testbed):
             await place.finish(cluster, runs)
 
         place.run(scenario)
-        for _ in range(50):
+        for _ in range(200):
             if not sleepers(mark):
                 return
             time.sleep(0.1)

@@ -18,9 +18,9 @@ xm_prepare() {
 
 xm_bind() { xm_more+=(--mount "type=bind,source=$1,destination=$2,ro"); }
 
-xm_guard() { :; }
+xm_guard() { xm_guard_group; }
 
-xm_unguard() { :; }
+xm_unguard() { xm_unguard_group; }
 
 xm_outlast() { return "$1"; }
 

@@ -89,10 +89,9 @@ xm_has_started() {
     (($1 > 128)) || [[ $(tail -n 1 "$xm_dir/log") != ch-run*': error: '* ]]
 }
 
-# It dies with us.
-xm_guard() { :; }
+xm_guard() { xm_guard_group; }
 
-xm_unguard() { :; }
+xm_unguard() { xm_unguard_group; }
 
 xm_outlast() { return "$1"; }
 

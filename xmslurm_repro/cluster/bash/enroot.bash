@@ -17,9 +17,9 @@ xm_prepare() {
 
 xm_bind() { xm_more+=(--mount "$1:$2:rbind,ro"); }
 
-xm_guard() { :; }
+xm_guard() { xm_guard_group; }
 
-xm_unguard() { :; }
+xm_unguard() { xm_unguard_group; }
 
 xm_outlast() { return "$1"; }
 

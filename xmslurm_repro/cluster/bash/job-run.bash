@@ -63,6 +63,19 @@ xm_oom_kills() {
     printf '%s' "$total"
 }
 
+# Where Slurm tracks processes by their parents, a container outlives a job whose shell is killed.
+# This waits for the lock that the job holds for as long as it lives.
+xm_guard_group() {
+    (
+        trap '' TERM INT HUP
+        exec setsid flock "$xm_local/lock" bash --norc --noprofile -c 'kill -KILL -- "-$1"' guard "$xm_container" 8>&-
+    ) </dev/null >/dev/null 2>&1 &
+    xm_guard_pid=$!
+    disown "$xm_guard_pid"
+}
+
+xm_unguard_group() { kill -KILL "$xm_guard_pid" 2>/dev/null; }
+
 # Wait for the container; after a signal only as long as we were given.
 xm_wait() {
     wait "$xm_container"

@@ -53,7 +53,7 @@ xm_verify_blobs() {
 xm_unpack() {
     local final=$xm_state/layers/$1 blob=$xm_state/blobs/sha256/$2 new got fifo=$xm_local/fifo tar
     [[ -d $final ]] && return 0
-    new=$final.new.$xm_attempt
+    new=$final.new.$xm_attempt${xm_rank:+-$xm_rank}
     xm_verify_blob "$2" || return 1
     rm -rf -- "$new" "$fifo"
     mkdir -p "$new" && mkfifo "$fifo" || return 1
@@ -102,7 +102,7 @@ xm_assemble() {
     local final=$1 points=$2 new list point diff_id stamp
     shift 2
     [[ -d $final ]] && return 0
-    new=$final.new.$xm_attempt list=$final.list.$xm_attempt
+    new=$final.new.$xm_attempt${xm_rank:+-$xm_rank} list=$final.list.$xm_attempt${xm_rank:+-$xm_rank}
     rm -rf -- "$new"
     mkdir -p "$new" || return 1
     for diff_id; do
@@ -157,7 +157,7 @@ xm_check() {
     if ((!full)) && [[ ${stamp%% *} == "$known" ]]; then return 0; fi
     xm_list "$tree" >"$xm_local/list" || return 1
     if cmp -s "$xm_local/list" "$tree.list"; then
-        printf '%s\n' "${stamp%% *}" >"$tree.stamp.$xm_attempt" && mv -f "$tree.stamp.$xm_attempt" "$tree.stamp"
+        printf '%s\n' "${stamp%% *}" >"$tree.stamp.$xm_attempt${xm_rank:+-$xm_rank}" && mv -f "$tree.stamp.$xm_attempt${xm_rank:+-$xm_rank}" "$tree.stamp"
         return 0
     fi
     xm_odd=$(comm -z -3 "$xm_local/list" "$tree.list" | tr -d '\t' | head -z -n 1 | tr '\0' ' ')

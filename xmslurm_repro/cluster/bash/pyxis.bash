@@ -33,7 +33,7 @@ xm_have_squash() {
 
 # xm_make_squash STAMP: what was there when it was found wanting.
 xm_make_squash() {
-    local new=$xm_squash.new.$xm_attempt sum
+    local new=$xm_squash.new.$xm_attempt${xm_rank:+-$xm_rank} sum
     # Somebody else was quicker.
     [[ -e $xm_squash && $(stat -c '%s %.9Y %.9Z %i' "$xm_squash") != "$1" ]] && return 0
     rm -f "$new"
