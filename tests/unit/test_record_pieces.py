@@ -14,6 +14,7 @@ from xmslurm_repro.config import Settings, load_settings
 from xmslurm_repro.errors import IntegrityError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import RunId, RunState
+from xmslurm_repro.record import keeping
 from xmslurm_repro.record.keeping import KeepingRecord
 from xmslurm_repro.record.sqlite import SqliteRecord
 from xmslurm_repro.store.objects import DiskObjectStore
@@ -273,3 +274,22 @@ def test_a_file_that_sqlite_finds_damaged_is_said_to_be(home: Path):
 
     assert said
     record.close()
+
+
+def test_very_many_pieces_are_put_together(home: Path, monkeypatch: pytest.MonkeyPatch):
+    fill(home)
+    record = opened(home)
+    for number in range(9):
+        record.annotate(2, 0, "note", number)
+        record.set_states([(RunId(token="abcdefgh0", task=1), RunState.COMPLETED, None)])
+    assert (0, 17) == (record.keep_again(), len(record.pieces()))
+    monkeypatch.setattr(keeping, "_MANY_PIECES", 2)
+
+    assert 4 == record.keep_again()
+
+    assert (0, 4) == (record.keep_again(), len(record.pieces()))
+    record.close()
+    before = everything(home)
+    (home / "record.db").unlink()
+    rebuild_record(settings_of(home))
+    assert before[-1] == everything(home)[-1]

@@ -6,8 +6,8 @@ import fcntl
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 
 from xmslurm_repro.errors import ReproError, StoreError
@@ -19,6 +19,10 @@ from xmslurm_repro.ports.record import Annotation, ExperimentRow, Record, RunRow
 from xmslurm_repro.ports.store import ObjectStore
 from xmslurm_repro.record.pieces import KeptRun, Piece, put_together
 from xmslurm_repro.store.files import make_folder, store_errors, write_atomic
+
+_PIECES_EACH = 3
+_MANY_PIECES = 1000
+"""Beyond these it is time to put each experiment's pieces together."""
 
 _LINE = re.compile(rb"blake3:[0-9a-f]{64}")
 
@@ -73,8 +77,19 @@ class KeepingRecord:
     the next piece of the same run says it all again.
     """
 
-    def __init__(self, inner: Record, store: ObjectStore, pieces: PieceList) -> None:
-        """Record in *inner*, and in objects of *store* whose names go to *pieces*."""
+    def __init__(
+        self,
+        inner: Record,
+        store: ObjectStore,
+        pieces: PieceList,
+        using: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """
+        Record in *inner*, and in objects of *store* whose names go to *pieces*.
+
+        Nothing may be removed from the store inside a block of *using*.
+        """
+        self._using = using
         self._inner = inner
         self._store = store
         self._pieces = pieces
@@ -177,7 +192,8 @@ class KeepingRecord:
         with self._lock:
             rows = self._inner.experiments()
             now = [whole_piece(self._inner, row) for row in rows]
-            if put_together(now).says_as_much_as(put_together(self._readable())):
+            is_short = len(self._pieces.names()) <= len(rows) * _PIECES_EACH + _MANY_PIECES
+            if is_short and put_together(now).says_as_much_as(put_together(self._readable())):
                 return 0
             self._pieces.replace(keep_whole(self._store, now))
             return len(now)
@@ -204,7 +220,7 @@ class KeepingRecord:
     def _write(self, runs: Iterable[KeptRun]) -> None:
         # The database has it already. A full disk is no reason to call a launch failed, and
         # `verify` keeps again what is missing.
-        with self._lock, suppress(StoreError):
+        with self._lock, suppress(StoreError), self._using():
             self._write_pieces(runs)
 
     def _write_pieces(self, runs: Iterable[KeptRun]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -31,7 +31,9 @@ def pieces_of(home: Path) -> PieceList:
     return PieceList(home / "record.pieces")
 
 
-def open_record(home: Path, store: DiskObjectStore) -> KeepingRecord:
+def open_record(
+    home: Path, store: DiskObjectStore, guard: FileGuard | None = None
+) -> KeepingRecord:
     """
     The record in *home*.
 
@@ -45,7 +47,12 @@ def open_record(home: Path, store: DiskObjectStore) -> KeepingRecord:
             f"the record {path} is gone or empty, though there was one",
             hint="Run `xmslurm-repro verify --rebuild-record` to make it again from the store.",
         )
-    return KeepingRecord(SqliteRecord(path, settle=store.settle), store, pieces)
+    return KeepingRecord(
+        SqliteRecord(path, settle=store.settle),
+        store,
+        pieces,
+        guard.using if guard else nullcontext,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

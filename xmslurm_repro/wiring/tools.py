@@ -47,7 +47,7 @@ async def open_tools(
     store, blobs = DiskObjectStore(home / "objects"), DiskBlobStore(home / "oci")
     clock, connections = SystemClock(), Connections(settings)
     guard = FileGuard(home / "in-use.lock")
-    record = open_record(home, store)
+    record = open_record(home, store, guard)
     sites = Sites(settings, clock, ask)
     locks = LazyLocks(settings, connections, store=store, blobs=blobs, cache_dir=cache / "locks")
     try:
