@@ -12,10 +12,8 @@ from tests.cluster_places import Place, fresh_token, ssh_place
 from tests.cluster_support import submission
 from tests.real.conftest import cluster_config
 from tests.testbed.bed import Testbed
-from tests.testbed.processes import wait_until
 from xmslurm_repro.cluster.shell import ShellCluster
 from xmslurm_repro.model.run import RunState
-from xmslurm_repro.ports.progress import SilentProgress
 
 
 @contextmanager
@@ -102,33 +100,3 @@ def test_a_sweep_larger_than_the_limit_is_submitted_as_there_is_room(limited: Te
     assert {"completed"} == {status["state"] for status in launched["status"]}
     assert [3, 3, 1] == [sum(run["run_id"].startswith(token) for run in runs) for token in tokens]
     assert [1, 1, 1] == [limited.jobs_named(f"xmslurm-{token}") for token in tokens]
-
-
-def test_a_controller_that_takes_no_more_jobs_at_all_is_waited_for(testbed: Testbed, place: Place):
-    # Every job that it remembers counts, until it forgets them.
-    testbed.cancel_all()
-    with configured(testbed, "MaxJobCount=2", "MinJobAge=2"):
-        wait_until(
-            lambda: not testbed.run(["squeue", "-h", "-t", "all"]), "no job remembered", seconds=90
-        )
-        filling = [
-            submission(place.image(), ["true"], token=fresh_token(), options=(("hold", ""),))
-            for _ in range(2)
-        ]
-        wanted = submission(place.image(), ["true"], token=fresh_token())
-
-        async def scenario(cluster: ShellCluster):
-            await cluster.deliver(wanted.image, place.blobs, SilentProgress())
-            held = [await cluster.submit(each) for each in filling]
-            waiting = asyncio.create_task(cluster.submit(wanted))
-            await asyncio.sleep(4)
-            was_waiting = not waiting.done()
-            await cluster.cancel(held)
-            runs = {wanted.tasks[0].run_id: await waiting}
-            return was_waiting, await place.finish(cluster, runs)
-
-        was_waiting, (seen,) = place.run(scenario)
-
-    assert was_waiting
-    assert RunState.COMPLETED is seen.state
-    assert 1 == testbed.jobs_named(f"xmslurm-{wanted.token}")
