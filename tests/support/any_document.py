@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor, Image, Layer, LayerKind, Recipe
-from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.lock import Artifact, Built, Lock, Target
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.project import EntryPoint, Project
 from xmslurm_repro.model.run import Outcome, OutputFile, Receipt, RunId, RunState
@@ -46,7 +46,15 @@ targets = st.builds(
     python_executable=texts,
     source=texts,
 )
-artifacts = st.builds(Artifact, name=texts, version=texts, filename=texts, sha256=sha256s)
+artifacts = st.builds(
+    Artifact,
+    name=texts,
+    version=texts,
+    filename=texts,
+    sha256=sha256s,
+    channel=st.none() | texts,
+    built=st.none() | st.builds(Built, filename=texts, sha256=sha256s, tools=tuples(texts)),
+)
 locks = st.builds(
     Lock,
     digest=blake3s,
@@ -81,6 +89,7 @@ recipes = st.builds(
     artifacts=tuples(artifacts),
     snapshot=st.none() | blake3s,
     projects=tuples(projects),
+    conda_layout=st.none() | counts,
 )
 images = st.builds(
     Image,

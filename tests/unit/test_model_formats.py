@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from xmslurm_repro.errors import FormatError
 from xmslurm_repro.model.canonical import canonical_json
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Descriptor, Image, Layer, LayerKind, Recipe
-from xmslurm_repro.model.lock import Artifact, Lock, Target
+from xmslurm_repro.model.lock import Artifact, Built, Lock, Target
 from xmslurm_repro.model.manifest import Manifest
 from xmslurm_repro.model.reader import Reader
 from xmslurm_repro.model.run import Outcome, OutputFile, Receipt, RunId, RunState
@@ -175,6 +176,32 @@ CURRENT: dict[str, Any] = {
     ),
 }
 """What each format says in its current version."""
+
+PACKAGES = (
+    WHEEL,
+    Artifact(
+        name="antlr4",
+        version="4.9.3",
+        filename="antlr4-4.9.3-py3-none-any.whl",
+        sha256=theirs("built"),
+        built=Built(
+            filename="antlr4-4.9.3.tar.gz", sha256=theirs("sdist"), tools=("setuptools 80.9.0",)
+        ),
+    ),
+    Artifact(
+        name="python",
+        version="3.12.4",
+        filename="python-3.12.4-h0_0_cpython.conda",
+        sha256=theirs("conda"),
+        channel="https://conda.example/forge/linux-64",
+    ),
+)
+CURRENT["manifest-1-packages"] = replace(
+    CURRENT["manifest-1"],
+    locks=(Lock(digest=ours("lock"), path="pixi.lock", kind="pixi.lock", artifacts=PACKAGES),),
+    images=(replace(IMAGE, recipe=replace(IMAGE.recipe, artifacts=PACKAGES, conda_layout=1)),),
+)
+"""Packages of every kind that have members of their own."""
 
 CURRENT["record-1"] = Piece(
     experiment=ExperimentRow(
