@@ -96,6 +96,19 @@ xm_overlay() {
     find "$tree" -name '.wh.*' -delete
 }
 
+# The layers of code are many, and no two hold the same file: all at once, where that is so.
+xm_overlay_code() {
+    local tree=$1 diff_id layers=()
+    shift
+    [[ $tree == "$xm_state"/code/* ]] || return 1
+    for diff_id; do layers+=("$xm_state/layers/$diff_id/."); done
+    [[ -z $(find "${layers[@]}" -name '.wh.*' -print -quit) ]] || return 1
+    cp -a -l -f "${layers[@]}" "$tree/" 2>/dev/null && return 0
+    rm -rf -- "$tree"
+    mkdir -p "$tree"
+    return 1
+}
+
 # xm_assemble TREE MOUNT_POINTS DIFF_ID...: put a tree together and check that every path in it is
 # one that a layer brought, as it was when the layer was unpacked.
 xm_assemble() {
@@ -105,7 +118,7 @@ xm_assemble() {
     new=$final.new.$xm_attempt${xm_rank:+-$xm_rank} list=$final.list.$xm_attempt${xm_rank:+-$xm_rank}
     rm -rf -- "$new"
     mkdir -p "$new" || return 1
-    for diff_id; do
+    xm_overlay_code "$new" "$@" || for diff_id; do
         xm_overlay "$xm_state/layers/$diff_id" "$new" || { rm -rf -- "$new"; return 1; }
     done
     : >"$list.ours"
