@@ -295,3 +295,19 @@ def test_a_broken_netrc_is_named_and_not_shown(tmp_path) -> None:
 def test_without_a_netrc_nobody_is_asking(tmp_path) -> None:
     assert Logins(netrc_file=tmp_path / "none").of("https://a.example/x") is None
     assert Logins().of("https://a.example/x") is None
+
+
+def test_a_file_elsewhere_on_this_machine_is_taken_by_its_hash(tmp_path) -> None:
+    folder = tmp_path / "shared wheels"
+    folder.mkdir()
+    (folder / ALPHA).write_bytes(WHEELS[ALPHA])
+    (folder / BETA).write_bytes(b"something else")
+    blobs = fetch(wanted(ALPHA, (folder / ALPHA).as_uri()))
+
+    assert WHEELS[ALPHA] == blobs.get(wanted(ALPHA).sha256)
+    with pytest.raises(FetchError, match="beta") as caught:
+        fetch(wanted(BETA, (folder / BETA).as_uri()))
+    assert f"{folder / BETA}: expected sha256:" in caught.value.details[0]
+    with pytest.raises(FetchError) as caught:
+        fetch(wanted(ALPHA, "file:///nowhere/alpha.whl"))
+    assert "/nowhere/alpha.whl" in caught.value.details[0]

@@ -358,12 +358,13 @@ def test_an_index_may_be_a_folder_of_the_project(world) -> None:
         assert (sha256(wheel), str(world.store.put(wheel))) == (found.sha256.hex, found.url)
 
 
-def test_a_wheel_elsewhere_on_this_machine_is_refused(world) -> None:
+def test_a_wheel_elsewhere_on_this_machine_is_known_by_its_hash(world) -> None:
     files = {"pylock.toml": pylock_of("a").replace("https://files.example", "file:///opt/wheels")}
 
-    with pytest.raises(NoWheelError) as caught:
-        world.resolve(files)
-    assert "is not in the snapshot" in caught.value.details[-1]
+    [found] = world.resolve(files).artifacts
+
+    assert "file:///opt/wheels/a-1.0-py3-none-any.whl" == found.url
+    assert "opt" not in str(found.to_json())
 
 
 def test_a_wheel_or_folder_that_was_not_captured_is_named(world) -> None:

@@ -233,3 +233,19 @@ archive = {{ url = "https://x.example/direct-3.0.zip", hashes = {{ sha256 = "{di
     ]
     with pytest.raises(NoWheelError, match="2 packages: direct, only"):
         select(lock, target(), "test")
+
+
+def test_a_wheel_elsewhere_on_this_machine_is_no_part_of_the_project():
+    lock = read_pylock(
+        f"""lock-version = "1.0"
+created-by = "pip"
+[[packages]]
+name = "a"
+version = "1.0"
+wheels = [{{ url = "file:///shared/a-1.0-py3-none-any.whl", hashes = {{ sha256 = "{"a" * 64}" }} }}]
+""",
+        "test",
+    )
+    [file] = select(lock, target(), "test").files
+
+    assert (None, "file:///shared/a-1.0-py3-none-any.whl") == (file.path, file.artifact.url)

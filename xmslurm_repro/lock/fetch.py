@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import unquote, urlsplit
 
 from xmslurm_repro.errors import DigestMismatchError, FetchError, FormatError, IntegrityError
 from xmslurm_repro.lock.index import list_files
@@ -110,6 +111,9 @@ class _Sources:
         inside = _object_digest(artifact.url)
         if inside is not None and self.store is not None:
             yield "the snapshot", partial(_copy, partial(self.store.open, inside))
+        elif artifact.url is not None and artifact.url.startswith("file://"):
+            path = Path(unquote(urlsplit(artifact.url).path))
+            yield str(path), partial(_copy, partial(_open_file, path))
         elif artifact.url is not None and inside is None:
             yield public_url(artifact.url), partial(self._download, artifact.url)
         if artifact.is_conda or artifact.is_deb or artifact.built is not None:

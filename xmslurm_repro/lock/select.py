@@ -261,7 +261,7 @@ def _pinned(
         ) from error
     version = str(package.version or _version_in(filename))
     # ``file:`` and a path: a wheel in the project. uv writes other files as ``file:///``.
-    local = (source.url or "").partition("file:")[2]
+    local = "" if is_absolute(source.url) else (source.url or "").partition("file:")[2]
     artifact = Artifact(
         name=package.name,
         version=version,
@@ -271,6 +271,11 @@ def _pinned(
         size_bytes=source.size,
     )
     return PinnedFile(artifact=artifact, path=local or source.path)
+
+
+def is_absolute(url: str | None) -> bool:
+    """Whether *url* is a file anywhere on this machine, and not one of the project."""
+    return url is not None and url.startswith("file://")
 
 
 def _version_in(filename: str) -> str:
