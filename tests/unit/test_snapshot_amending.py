@@ -177,7 +177,7 @@ def test_what_is_more_than_an_edit_is_captured_all_the_same(box: GitBox, change:
     box.capture()
     wait_a_tick(box)
     LARGER[change](box)
-    found = [box.capture(allow_unborn=True) for _ in range(2)]
+    found = [box.capture() for _ in range(2)]
     forgetful = box.capture(cache_dir=box.folder / "fresh")
 
     assert [forgetful, forgetful] == found
@@ -291,3 +291,27 @@ def test_a_store_that_lost_a_node_gets_everything_again(tmp_path: Path, looks: l
         damaged
     )
     assert 3 == len(looks)
+
+
+def test_what_is_staged_while_an_edit_is_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    box = GitBox(tmp_path / "box")
+    box.write("file", "0")
+    box.write("other", "0")
+    box.git("add", "file")
+    box.git("commit", "-qm", "one")
+    wait_a_tick(box)
+    box.capture()
+    wait_a_tick(box)
+    box.write("file", "1")
+    read = content.ContentReader.read
+
+    def stage_and_read(reader: object, *words: object, **more: object) -> object:
+        box.git("add", "other")
+        return read(reader, *words, **more)
+
+    monkeypatch.setattr(content.ContentReader, "read", stage_and_read)
+    snapshot = box.capture()
+
+    assert {"file": "modified", "other": "added"} == dict(snapshot.origin.changed)

@@ -26,7 +26,7 @@ from xmslurm_repro.snapshot.memory import asked_for, recall, work_tree_of
 from xmslurm_repro.snapshot.witnesses import is_settled, refs_digest, settled_before, witness
 
 _STABLE_FORM = 2
-_CODE = (output.__file__, model.__file__, __file__)
+_CODE = (output.__file__, model.__file__, __file__, str(Path(__file__).with_name("snapshot.py")))
 """Who prints. A version under development changes these without changing its number."""
 
 
