@@ -15,6 +15,9 @@ _THREADS = 4
 _MUCH = 128
 """How many blocks of 512 bytes, fetched from one look to the next, are worth the effort."""
 _FILES_AHEAD = 1024
+_AT_ONCE = 32
+_QUIET_LOOKS = 16
+"""After so many looks at which little had to be fetched nothing is asked for, until it has."""
 _BYTES_AHEAD = 32 * 1024 * 1024
 """Of one file. The system reads on by itself where one goes through a file."""
 
@@ -36,6 +39,7 @@ class Ahead:
         self._folder = folder
         self._waiting = waiting
         self._fetched = _fetched()
+        self._quiet_looks = 0
         self._threads: list[threading.Thread] = []
         self._condition = threading.Condition()
         # Everything from here on was asked for, or was read.
@@ -61,43 +65,47 @@ class Ahead:
 
     def look(self, left: int) -> None:
         """Say how many files are left to be read."""
+        fetched = _fetched()
+        is_much = fetched - self._fetched >= _MUCH
+        self._fetched = fetched
+        self._quiet_looks = 0 if is_much else self._quiet_looks + 1
         if not self._threads:
-            fetched = _fetched()
-            if fetched - self._fetched < _MUCH or left < _FILES_AHEAD:
-                self._fetched = fetched
+            if not is_much or left < _FILES_AHEAD:
                 return
             self._asked = left
             self._threads = [threading.Thread(target=self._run) for _ in range(_THREADS)]
             for thread in self._threads:
                 thread.start()
-        with self._condition:
-            self._left = left
-            self._condition.notify_all()
+        if self._quiet_looks <= _QUIET_LOOKS:
+            with self._condition:
+                self._left = left
+                self._condition.notify_all()
 
     def _run(self) -> None:
-        while (path := self._next()) is not None:
-            # Whoever reads it says what is wrong with it.
-            with suppress(OSError):
-                descriptor = os.open(path, _FLAGS, dir_fd=self._folder)
-                try:
-                    os.posix_fadvise(descriptor, 0, _BYTES_AHEAD, os.POSIX_FADV_WILLNEED)
-                finally:
-                    os.close(descriptor)
+        while paths := self._next():
+            for path in paths:
+                # Whoever reads it says what is wrong with it.
+                with suppress(OSError):
+                    descriptor = os.open(path, _FLAGS, dir_fd=self._folder)
+                    try:
+                        os.posix_fadvise(descriptor, 0, _BYTES_AHEAD, os.POSIX_FADV_WILLNEED)
+                    finally:
+                        os.close(descriptor)
 
-    def _next(self) -> bytes | None:
+    def _next(self) -> list[bytes]:
+        """Some that nobody has asked for yet; none when it is over."""
         with self._condition:
             while self._left >= 0:
-                self._asked = min(self._asked, self._left) - 1
-                if self._asked < 0:
-                    return None
-                if self._asked >= self._left - _FILES_AHEAD:
-                    with suppress(IndexError):
-                        path: bytes = self._waiting[self._asked][0]
-                        return path
-                    continue
-                self._asked += 1
+                end = min(self._asked, self._left)
+                begin = max(end - _AT_ONCE, self._left - _FILES_AHEAD, 0)
+                if begin < end:
+                    self._asked = begin
+                    # Nearest first. Those that were read meanwhile are not there any more.
+                    return [item[0] for item in reversed(self._waiting[begin:end])]
+                if end == 0:
+                    return []
                 self._condition.wait()
-        return None
+        return []
 
 
 def _fetched() -> int:
