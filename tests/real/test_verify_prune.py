@@ -158,3 +158,9 @@ def test_a_record_that_was_lost_comes_back_from_the_store_after_a_prune_too(make
     assert before == [cli.json("show", str(number)) for number in (first, replayed)]
     assert [] == cli.json("verify")["findings"]
     assert cli.launch("python3", "main.py")["experiment"] == replayed + 1
+    name = (cli.home / "record.pieces").read_text().split("\n")[0]
+    [piece] = [path for path in object_files(cli.home) if name[7:] in path.name]
+    piece.unlink()
+    mended = cli.json("verify")
+    assert ([], 3) == (mended["findings"], mended["kept_again"])
+    assert 0 == cli.json("verify")["kept_again"]
