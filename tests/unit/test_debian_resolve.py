@@ -117,6 +117,14 @@ def test_everything_that_cannot_be_had_is_said_at_once():
         "needy needs libc6 (>= 2.40), and the base has libc6 2.36-9",
         "needy needs gone: there is none",
     ) == caught.value.details
+    assert "base create" in caught.value.hint
+
+
+def test_names_that_no_archive_knows_are_to_be_checked():
+    with pytest.raises(SystemPackagesError) as caught:
+        resolve("tol")
+
+    assert caught.value.hint.startswith("Check the names")
 
 
 def test_packages_that_conflict_are_refused():

@@ -18,6 +18,12 @@ from xmslurm_repro.lock.debian_control import (
 )
 
 _GONE = ("config-files", "not-installed")
+_OF_BASE = ", and the base has "
+_OLD_BASE = (
+    "Nothing in the base is upgraded: make it anew (`xmslurm-repro base create`), so that it is as "
+    "new as the archive, or ask for other versions."
+)
+_NAMES = "Check the names and versions, or name more archives with `--source`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -108,7 +114,7 @@ class _Resolver:
         who = wanted if reason == "asked for" else f"{reason} needs {wanted}"
         for relation in group:
             if there := self.installed.get(relation.name):
-                return f"{who}, and the base has {there.name} {there.version}"
+                return f"{who}{_OF_BASE}{there.name} {there.version}"
             if taken := self.chosen.get(relation.name):
                 why = self.reasons[taken.name]
                 return f"{who}, and {taken.name} {taken.version} was chosen ({why})"
@@ -168,7 +174,6 @@ def resolve_packages(
         raise SystemPackagesError(
             "the system packages cannot be installed on this base image",
             details=problems,
-            hint="Nothing in the base is upgraded: make it anew (`xmslurm-repro base create`), so "
-            "that it is as new as the archive, or ask for other versions.",
+            hint=_OLD_BASE if any(_OF_BASE in line for line in problems) else _NAMES,
         )
     return [resolver.chosen[name] for name in sorted(resolver.chosen)]
