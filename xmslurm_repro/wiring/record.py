@@ -119,6 +119,7 @@ def _rebuild(home: Path) -> Rebuilt:
     with store_errors("write", home / _DATABASE):
         os.replace(fresh, home / _DATABASE)
     sync_folder(home)
+    store.settle()
     pieces_of(home).replace(kept)
     return Rebuilt(whole=whole, pieces=len(names), faults=tuple(faults), old=aside)
 
