@@ -27,6 +27,10 @@ packages=(
   bubblewrap charliecloud docker.io podman runc uidmap
   # a laptop whose clock is wrong
   faketime
+  # locks of system packages: signatures, and what is opened
+  gpgv strace
+  # an engine that unpacks images as anyone: ch-image
+  charliecloud-builders
   # a judge of reproducible builds
   diffoscope-minimal
   # peers that we compare ourselves with
