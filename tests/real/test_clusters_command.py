@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,31 @@ def test_a_check_says_what_slurm_would_refuse(make_cli, testbed: Testbed):
     bad = [fact["value"] for fact in facts if not fact["good"]]
     assert len(bad) == 2, bad
     assert all("nvalid partition" in value for value in bad), bad
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("n", 26)])
+def test_a_person_at_a_terminal_is_shown_the_key_and_decides(
+    cli: Cli, testbed: Testbed, answer: str, status: int
+):
+    near, far = pty.openpty()
+    process = subprocess.Popen(
+        [*cli.program, *words(testbed, "--runtime", "bubblewrap")],
+        cwd=cli.folder,
+        env={**os.environ, "XMSLURM_REPRO_HOME": str(cli.home), **cli.env},
+        stdin=far,
+        stdout=subprocess.DEVNULL,
+        stderr=far,
+    )
+    os.close(far)
+    seen = b""
+    with suppress(OSError):
+        while piece := os.read(near, 4096):
+            seen += piece
+            if piece.endswith(b"[y/N]: "):
+                os.write(near, f"{answer}\n".encode())
+    os.close(near)
+
+    assert process.wait(timeout=60) == status
+    assert f"shows {fingerprint(testbed)} (ssh-ed25519)" in seen.decode()
+    file = Path(cli.env["XDG_CONFIG_HOME"]) / "xmslurm-repro" / "config.toml"
+    assert file.exists() is (answer == "y")
