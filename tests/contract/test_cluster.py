@@ -17,7 +17,7 @@ from tests.cluster_places import Place, fresh_token, local_place, outcome_of, sl
 from tests.cluster_support import ENV, scratch_state, submission
 from tests.testbed.roots import other_suites
 from xmslurm_repro.cluster.shell import ShellCluster
-from xmslurm_repro.errors import NotFoundError, SubmitRefusedError
+from xmslurm_repro.errors import ClusterError, NotFoundError, SubmitRefusedError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.run import RunId, RunState
 from xmslurm_repro.model.work import Network
@@ -461,3 +461,29 @@ def test_many_outputs_are_read_over_one_channel_each_from_where_it_shall(place: 
 
     expected = [part for n in range(3) for part in (b"%d" % n, b"end", b"d", b"")]
     assert expected == place.run(scenario)
+
+
+def test_a_cluster_may_be_warmed_up_and_used_or_not(place: Place):
+    async def used(cluster: ShellCluster) -> int:
+        cluster.warm_up()
+        cluster.warm_up()
+        return await cluster.deliver(place.image(), place.blobs, SilentProgress())
+
+    async def unused(cluster: ShellCluster) -> None:
+        cluster.warm_up()
+        await asyncio.sleep(0.01)
+
+    place.run(used)
+    place.run(unused)
+
+
+def test_a_cluster_that_cannot_be_warmed_up_says_so_when_it_is_needed(place: Place):
+    nowhere = replace(place, state_dir="/proc/nowhere")
+
+    async def scenario(cluster: ShellCluster) -> None:
+        cluster.warm_up()
+        await asyncio.sleep(0.3)
+        with pytest.raises(ClusterError, match="the state folder /proc/nowhere"):
+            await cluster.deliver(place.image(), place.blobs, SilentProgress())
+
+    nowhere.run(scenario)

@@ -89,6 +89,9 @@ class MemoryCluster:
     async def check(self, *, options=(), with_job=False):
         return []
 
+    def warm_up(self):
+        self.asked.append("warm_up")
+
     async def charges(self):
         return []
 

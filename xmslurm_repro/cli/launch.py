@@ -21,7 +21,7 @@ from xmslurm_repro.cli.output import (
     say_jobs,
     say_state,
 )
-from xmslurm_repro.cli.session import run, settle_first
+from xmslurm_repro.cli.session import beside, run, settle_first
 from xmslurm_repro.errors import UsageError
 from xmslurm_repro.model.canonical import Json
 
@@ -278,10 +278,10 @@ async def _launch(tools: Tools, request: LaunchRequest, given: Mapping[str, Any]
         is_quiet=given["as_json"],
     )
     request = replace(request, cluster=chosen)
-    plan = plan_launch(tools, request)
     if given["dry_run"]:
-        _print_plan(plan, as_json=given["as_json"])
+        _print_plan(plan_launch(tools, request), as_json=given["as_json"])
         return 0
+    plan = await beside(tools, request.cluster, lambda: plan_launch(tools, request))
     await settle_first(tools)
     launched = await launch(tools, request, plan)
     if not given["as_json"]:

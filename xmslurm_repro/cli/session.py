@@ -6,11 +6,12 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from xmslurm_repro.cli.errors import echo_error, wants_json
 from xmslurm_repro.ports.progress import Progress, SilentProgress
@@ -93,11 +94,54 @@ def _interrupted(error: KeyboardInterrupt) -> None:
     _watched.clear()
 
 
+async def beside(tools: Tools, cluster: str | None, work: Callable[[], T]) -> T:
+    """
+    Do *work* in a thread while a connection to *cluster* is opened.
+
+    A person is asked what the host wants to know when the work is done: it may come to nothing,
+    and its progress is drawn where the question would stand.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(outcome: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(cast(T, outcome))
+
+    def run_it() -> None:
+        outcome, error = None, None
+        try:
+            outcome = work()
+        except BaseException as caught:
+            error = caught
+        with suppress(RuntimeError):  # the loop is closed after an interruption
+            loop.call_soon_threadsafe(settle, outcome, error)
+
+    site = tools.site(cluster)
+    _may_ask.clear()
+    # Not one of asyncio's: those are waited for at the end, also after an interruption.
+    threading.Thread(target=run_it, daemon=True).start()
+    try:
+        site.cluster.warm_up()
+        return await done
+    finally:
+        _may_ask.set()
+
+
+_may_ask = threading.Event()
+_may_ask.set()
+
+
 async def _ask(text: str, *, is_secret: bool) -> str | None:
     """Ask the person at the terminal what a host wants to know."""
     import click
 
     def prompt() -> str | None:
+        _may_ask.wait()
         try:
             return str(
                 click.prompt(

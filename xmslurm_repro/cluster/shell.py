@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -116,6 +117,7 @@ class ShellCluster:
         self._surroundings = surroundings
         self._patience_seconds = patience_seconds
         self._hello: Hello | None = None
+        self._warming: asyncio.Future[Hello] | None = None
 
     @property
     def name(self) -> str:
@@ -143,13 +145,22 @@ class ShellCluster:
             registry=registry,
         )
 
+    async def _greet(self) -> Hello:
+        return await say_hello(
+            *(self._transport, self._scheduler, self._state_dir, self._runtimes),
+            setup=self._surroundings.setup,
+        )
+
+    def warm_up(self) -> None:
+        """Begin to connect. What goes wrong is said when the cluster is needed."""
+        if self._hello is None and self._warming is None:
+            self._warming = asyncio.ensure_future(self._greet())
+
     async def _known(self) -> tuple[Hello, Runtime]:
         """What the cluster told of itself, asked once, and the runtime to use."""
         if self._hello is None:
-            self._hello = await say_hello(
-                *(self._transport, self._scheduler, self._state_dir, self._runtimes),
-                setup=self._surroundings.setup,
-            )
+            warming, self._warming = self._warming, None
+            self._hello = await (warming or self._greet())
         hello = self._hello
         if hello.missing:
             raise ClusterError(
@@ -363,4 +374,8 @@ class ShellCluster:
 
     async def close(self) -> None:
         """Let go of the connection."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+            self._warming = None
         await self._transport.close()

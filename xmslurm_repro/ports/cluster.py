@@ -204,6 +204,14 @@ class Cluster(Protocol):
         """Where jobs may run, whom they may be charged to, and which limits there are."""
         ...
 
+    def warm_up(self) -> None:
+        """
+        Begin to connect, beside whatever is done meanwhile; for when it will be needed soon.
+
+        Raises nothing: what goes wrong is raised by the first method that needs it.
+        """
+        ...
+
     async def deliver(self, image: Image, blobs: BlobStore, progress: Progress) -> int:
         """
         Make the image's blobs available to jobs; move only what is missing.
