@@ -111,6 +111,14 @@ def test_a_title_that_sbatch_could_not_read_is_made_readable():
     assert '#SBATCH --comment="a  title  with   everything 🚀"' in lines
 
 
+def test_a_slice_of_a_gpu_is_a_type_of_its_own():
+    alone = lines_of(Resources(gpus=2, gpu_type="a100_1g.5gb", gres=(("shard", 3),)))
+    spread = lines_of(Resources(gpus=1, gpu_type="a100_1g.5gb", replicas=2))
+
+    assert "#SBATCH --gres=gpu:a100_1g.5gb:2,shard:3" in alone
+    assert "#SBATCH --gpus-per-task=a100_1g.5gb:1" in spread
+
+
 def test_each_replica_gets_its_own_processors_and_gpus():
     lines = lines_of(Resources(replicas=4, cpus=3, gpus=2, gpu_type="a100", nodes=2))
 
