@@ -203,7 +203,8 @@ def _measured(desk: Desk, title: str, contenders: Mapping[str, Callable[[], str]
     facts = [_asked(desk, name, submit) for name, submit in contenders.items()]
     cancel()
     note = (
-        "Jobs are held. What was asked of slurmctld is by sdiag, for this user, in one more turn."
+        "No job runs: the nodes are drained. What was asked of slurmctld is by sdiag, for this "
+        "user, in one more turn."
     )
     return Table(title=title, note=note, rows=rows, facts=tuple(facts))
 
