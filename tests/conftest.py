@@ -35,10 +35,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Tests marked `every_slurm` run on this machine's Slurm, and on that of other Debians."""
+    """
+    Tests marked `every_slurm` run on this machine's Slurm, and on that of other Debians; those
+    that take their time, ``by_default=False``, only where every Slurm is asked for.
+    """
     marked = metafunc.definition.get_closest_marker("every_slurm")
     if marked is not None and "testbed" in metafunc.fixturenames:
-        suites = [None, *other_suites(every=metafunc.config.getoption("--all-slurm"))]
+        every = metafunc.config.getoption("--all-slurm")
+        others = every or marked.kwargs.get("by_default", True)
+        suites = [None, *(other_suites(every=every) if others else ())]
         ids = [suite or "host" for suite in suites]
         metafunc.parametrize("testbed", suites, ids=ids, indirect=True, scope="session")
 

@@ -415,6 +415,11 @@ def test_many_logs_are_followed_side_by_side_to_their_ends(place: Place):
 
     assert {run_id: b"%d says 3\n" % run_id.task for run_id in runs} == place.run(ends)
 
+    async def nothing(cluster: ShellCluster) -> list[bytes]:
+        return [piece async for _, piece in cluster.follow(runs, follow=True, last_lines=0)]
+
+    assert [] == place.run(nothing)
+
 
 def test_a_log_that_is_cut_short_or_replaced_is_followed_from_its_new_beginning(place: Place):
     script = "echo first; while ! [ -e /tmp/go ] && [ $((i=i+1)) -lt 200 ]; do sleep 0.1; done"

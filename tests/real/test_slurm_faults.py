@@ -434,7 +434,7 @@ def test_an_absent_controller_is_waited_for(place: Place, testbed: Testbed):
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
-@pytest.mark.every_slurm
+@pytest.mark.every_slurm(by_default=False)
 def test_an_absent_controller_is_waited_for_so_long_and_then_nothing_was_submitted(
     place: Place, testbed: Testbed
 ):
@@ -479,7 +479,7 @@ def test_a_hung_controller_that_takes_the_job_later_has_it_once(place: Place, te
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
-@pytest.mark.every_slurm
+@pytest.mark.every_slurm(by_default=False)
 def test_while_it_hangs_it_is_not_known_whether_the_job_was_taken(place: Place, testbed: Testbed):
     hasty = replace(place, patience_seconds=0)
     wanted = sh(hasty, "true")
@@ -616,7 +616,7 @@ def test_a_thousand_tasks_are_one_submission(place: Place, testbed: Testbed):
     assert testbed.jobs_named(job_name(wanted.token)) == 1
 
 
-@pytest.mark.every_slurm
+@pytest.mark.every_slurm(by_default=False)
 @pytest.mark.slow
 def test_a_lost_node_starts_a_second_attempt_elsewhere(place: Place, testbed: Testbed):
     wanted = sh(place, TWICE, options=(("requeue", ""), ("nodelist", "n3,n4"), ("nodes", "1")))

@@ -47,9 +47,10 @@ class Follower:
         places = {run_id: _Place() for run_id in runs}
         failures = 0
         while True:
-            lines = last_lines if all(p.attempt == "-" for p in places.values()) else None
             try:
-                async with aclosing(self._frames(places, attempt, lines, follow=follow)) as frames:
+                async with aclosing(
+                    self._frames(places, attempt, last_lines, follow=follow)
+                ) as frames:
                     async for run_id, piece in frames:
                         failures = 0
                         yield run_id, piece
@@ -76,7 +77,11 @@ class Follower:
         stream = stream_program(
             self.transport,
             compose("common", self.scheduler.name, "follow"),
-            *(self.state_dir, "1" if follow else "0", str(last_lines or "")),
+            *(
+                self.state_dir,
+                "1" if follow else "0",
+                "" if last_lines is None else str(last_lines),
+            ),
             payload=asked.encode(),
         )
         held = b""

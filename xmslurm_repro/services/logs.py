@@ -68,7 +68,7 @@ async def follow_logs(
     async for run_id, piece in _merged(streams):
         silent.discard(run_id)
         yield by_id[run_id], piece
-    if attempt is None:
+    if attempt is None and last_lines != 0:
         _require_logs(tools, [by_id[run_id] for run_id in by_id if run_id in silent])
 
 

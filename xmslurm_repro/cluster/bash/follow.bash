@@ -10,12 +10,14 @@
 follow=$1 last=$2
 trap - PIPE HUP
 
-declare -A fixed now offset inode over absent names
+declare -A fixed now offset inode over absent names shown
 keys=() tokens=()
 while read -r token task attempt from at; do
     [[ -n $at ]] || continue
     key=$token/$task
     keys+=("$key") fixed[$key]=${attempt#-} now[$key]=${from#-} offset[$key]=$at
+    # Whoever goes on has had the last lines.
+    [[ $from == - ]] || shown[$key]=1
     [[ -n ${names[$token]-} ]] || { names[$token]=1 tokens+=("$token"); }
 done
 mkdir -p "$xm_state/runs" && cd "$xm_state/runs" || fail "there is no folder $xm_state/runs"
@@ -70,7 +72,6 @@ show() {  # KEY
     part "$path/log" "$from" "$((bytes - from))"
     return 0
 }
-declare -A shown
 
 # Which runs are queued or running; 1 if that cannot be known now.
 living() {
