@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Parts, Testbed, start_testbed
 from tests.testbed.roots import other_suites
 
@@ -145,6 +146,13 @@ def testbed(request: pytest.FixtureRequest, testbed_of: TestbedOf) -> Testbed:
     jobs. What users keep in their homes stays, so use folders with names of your own.
     """
     return testbed_of(getattr(request, "param", None))
+
+
+@pytest.fixture(scope="session")
+def docker_engine(testbed: Testbed) -> Iterator[str]:
+    """A Docker engine on the nodes, whose socket belongs to the user's group; its URL."""
+    with engine_for(testbed, group=testbed.ssh_user) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ import pytest
 from tests.cluster_places import Place, fresh_token, local_place, outcome_of, ssh_place
 from tests.cluster_support import scratch_state, submission
 from tests.real.conftest import cluster_config
-from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Testbed
 from xmslurm_repro import errors
 from xmslurm_repro.cluster.charliecloud import Charliecloud
@@ -37,12 +36,6 @@ SHOW = r"""
 """
 
 
-@pytest.fixture(scope="module")
-def engine(testbed: Testbed) -> Iterator[str]:
-    with engine_for(testbed, group=testbed.ssh_user) as url:
-        yield url
-
-
 def fill(folder: Path) -> None:
     (folder / "many, of: them" / "a b").mkdir(parents=True)
     (folder / "one").write_text("1\n")
@@ -55,7 +48,7 @@ def fill(folder: Path) -> None:
 def test_a_command_sees_its_inputs_and_cannot_change_them(testbed: Testbed, request, runtime: str):
     made = {"bubblewrap": Bubblewrap(), "podman": Podman(), "charliecloud": Charliecloud()}
     if runtime == "docker":
-        made["docker"] = Docker(options=(f"--host={request.getfixturevalue('engine')}",))
+        made["docker"] = Docker(options=(f"--host={request.getfixturevalue('docker_engine')}",))
     with ssh_place(testbed, made[runtime]) as place:
         data = testbed.homes[testbed.ssh_user] / f"data-{fresh_token()}"
         fill(data)

@@ -7,7 +7,6 @@ import pytest
 
 from tests.real.conftest import cluster_config
 from tests.support.cli import QUICKSTART
-from tests.support.docker_engine import engine_for
 from xmslurm_repro import errors
 
 WRITES = """\
@@ -56,22 +55,23 @@ def test_whatever_slurm_runs_it_a_replay_gives_the_same_bytes(make_cli, testbed)
     assert testbed.wait_for_job(replay["runs"][0]["job_id"]) == "COMPLETED"
 
 
-def test_every_runtime_and_the_embedded_default_give_the_same_bytes(make_cli, testbed, base_home):
-    with engine_for(testbed, group=testbed.ssh_user) as engine:
-        config = cluster_config(testbed, more='runtime = "bubblewrap"')
-        config += f'[clusters.local]\nscheduler = "local"\nstate_dir = "{base_home / "local"}"\n'
-        for name in ("podman", "charliecloud", "docker"):
-            more = f'runtime = "{name}"\n'
-            if name == "docker":
-                more += f'runtime_options = {{ host = "{engine}" }}\n'
-            described = cluster_config(testbed, name=name, more=more)
-            config += described.replace(f'default_cluster = "{name}"\n', "")
-        files = {path.name: path.read_text() for path in QUICKSTART.iterdir()}
-        cli = make_cli(files, config=config)
-        cli.launch("python", "train.py", "--steps", "50")
+def test_every_runtime_and_the_embedded_default_give_the_same_bytes(
+    make_cli, testbed, base_home, docker_engine
+):
+    config = cluster_config(testbed, more='runtime = "bubblewrap"')
+    config += f'[clusters.local]\nscheduler = "local"\nstate_dir = "{base_home / "local"}"\n'
+    for name in ("podman", "charliecloud", "docker"):
+        more = f'runtime = "{name}"\n'
+        if name == "docker":
+            more += f'runtime_options = {{ host = "{docker_engine}" }}\n'
+        described = cluster_config(testbed, name=name, more=more)
+        config += described.replace(f'default_cluster = "{name}"\n', "")
+    files = {path.name: path.read_text() for path in QUICKSTART.iterdir()}
+    cli = make_cli(files, config=config)
+    cli.launch("python", "train.py", "--steps", "50")
 
-        elsewhere = ("podman", "charliecloud", "docker", "local")
-        replays = [cli.json("replay", "1", "--cluster", name) for name in elsewhere]
+    elsewhere = ("podman", "charliecloud", "docker", "local")
+    replays = [cli.json("replay", "1", "--cluster", name) for name in elsewhere]
 
     assert ["R3"] * 4 == [replay["verdicts"][0]["level"] for replay in replays]
 

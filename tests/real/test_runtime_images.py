@@ -8,7 +8,6 @@ import pytest
 
 from tests.cluster_places import Place, fresh_token, outcome_of, ssh_place
 from tests.cluster_support import shell_image, submission
-from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.charliecloud import Charliecloud
 from xmslurm_repro.cluster.docker import Docker
@@ -19,17 +18,11 @@ from xmslurm_repro.model.run import Outcome, RunState
 from xmslurm_repro.ports.progress import SilentProgress
 
 
-@pytest.fixture(scope="module")
-def engine(testbed: Testbed) -> Iterator[str]:
-    with engine_for(testbed, group=testbed.ssh_user) as url:
-        yield url
-
-
 @pytest.fixture(params=["charliecloud", "podman", "docker"])
 def place(request, testbed: Testbed) -> Iterator[Place]:
     made = {"charliecloud": Charliecloud(), "podman": Podman()}
     if request.param == "docker":
-        made["docker"] = Docker(options=(f"--host={request.getfixturevalue('engine')}",))
+        made["docker"] = Docker(options=(f"--host={request.getfixturevalue('docker_engine')}",))
     with ssh_place(testbed, made[request.param]) as there:
         yield there
 

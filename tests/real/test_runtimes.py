@@ -45,7 +45,6 @@ from tests.contract.test_cluster import (
     test_what_a_command_got_and_took_is_recorded,
 )
 from tests.debian_root import USER_ID, Inside, debian_root
-from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.apptainer import Apptainer
 from xmslurm_repro.cluster.charliecloud import Charliecloud
@@ -104,13 +103,6 @@ def place(request, testbed: Testbed, tmp_path_factory) -> Iterator[Place]:
             os.chmod(folder, 0o755)
             with debian_root(Path(folder), "sid", "apptainer") as keeper:
                 yield place_inside(Path(folder) / "user", keeper)
-
-
-@pytest.fixture(scope="module")
-def docker_engine(testbed: Testbed) -> Iterator[str]:
-    """An engine on the nodes, whose socket belongs to the user's group; its URL."""
-    with engine_for(testbed, group=testbed.ssh_user) as url:
-        yield url
 
 
 def place_inside(folder: Path, keeper: int) -> Place:

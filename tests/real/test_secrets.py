@@ -13,7 +13,6 @@ import pytest
 from tests.cluster_places import Place, fresh_token, outcome_of, ssh_place
 from tests.cluster_support import submission
 from tests.real.conftest import cluster_config
-from tests.support.docker_engine import engine_for
 from tests.testbed.bed import Testbed
 from xmslurm_repro.cluster.charliecloud import Charliecloud
 from xmslurm_repro.cluster.docker import Docker
@@ -63,7 +62,7 @@ def test_a_command_gets_a_secret_to_the_byte_and_no_other_variable(
 ):
     made = {"bubblewrap": Bubblewrap(), "podman": Podman(), "charliecloud": Charliecloud()}
     if runtime == "docker":
-        engine = request.getfixturevalue("engine")
+        engine = request.getfixturevalue("docker_engine")
         made["docker"] = Docker(options=(f"--host={engine}",))
     with ssh_place(testbed, made[runtime]) as place:
         wanted = with_secret(submission(place.image(), ["env", "-0"], token=fresh_token()))
@@ -77,12 +76,6 @@ def test_a_command_gets_a_secret_to_the_byte_and_no_other_variable(
         assert (RunState.COMPLETED, None) == (outcome.state, outcome.reason)
         assert expected == set(shown.split("\0")) - {""}
         assert not (place.seen / "secrets" / wanted.token).exists()
-
-
-@pytest.fixture(scope="module")
-def engine(testbed: Testbed):
-    with engine_for(testbed, group=testbed.ssh_user) as url:
-        yield url
 
 
 SLEEP = ["bash", "-c", "echo on; sleep 60"]
