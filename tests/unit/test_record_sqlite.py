@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from xmslurm_repro.errors import FormatError, StoreError
-from xmslurm_repro.model.run import RunState
+from xmslurm_repro.model.digest import Digest
+from xmslurm_repro.model.run import Receipt, RunId, RunState
 from xmslurm_repro.record.database import file_system_type
 from xmslurm_repro.record.schema import APPLICATION_ID, MIGRATIONS
 from xmslurm_repro.record.sqlite import SqliteRecord
@@ -62,6 +63,42 @@ def test_what_was_written_is_there_when_the_file_is_opened_again(tmp_path: Path)
     assert ["one"] == [row.title for row in second.experiments()]
     assert ["x"] == [note.value for note in second.annotations(number)]
     second.close()
+
+
+def test_nothing_is_recorded_that_names_objects_before_these_are_safe_on_disk(tmp_path: Path):
+    def fail() -> None:
+        raise StoreError("the disk is full")
+
+    path, run_id = tmp_path / "record.db", RunId(token="0123456789ab", task=0)
+    receipt = Receipt(
+        run_id=run_id,
+        experiment_id=1,
+        unit_number=1,
+        unit=Digest.blake3("2" * 64),
+        cluster="c",
+        options=(),
+        promised_at=NOON,
+        tool_version="0",
+    )
+    record = SqliteRecord(path, settle=fail)
+    number = record.new_experiment(title="one", created_at=NOON)
+    for write in (
+        lambda: record.set_manifest(number, Digest.blake3("1" * 64)),
+        lambda: record.promise([receipt]),
+    ):
+        with pytest.raises(StoreError, match="full"):
+            write()
+    record.close()
+
+    settled: list[int] = []
+    again = SqliteRecord(path, settle=lambda: settled.append(len(again.runs())))
+    assert again.experiment(number).manifest is None
+    assert () == again.runs()
+    again.set_manifest(number, Digest.blake3("1" * 64))
+    again.promise([receipt])
+    assert [0, 0] == settled
+    assert [run_id] == [row.receipt.run_id for row in again.runs()]
+    again.close()
 
 
 def test_an_id_is_not_used_again_after_its_row_is_gone(tmp_path: Path):
