@@ -132,9 +132,7 @@ def test_the_number_of_attempts_is_limited_before_the_time_limit_too(tmp_path_fa
         (seen,) = there.play(wanted)
 
     assert [RunState.PREEMPTED, RunState.TIMEOUT] == [o.state for o in seen.outcomes]
-    assert (
-        "its time limit was near; it was started again 1 times, which is the limit" == seen.reason
-    )
+    assert "its time limit was near; it was started again once, which is the limit" == seen.reason
 
 
 def test_without_leave_to_start_again_it_is_told_and_ends(slurm: Place):

@@ -42,6 +42,7 @@ xm_wants_again() {
 xm_again() {
     if [[ -n $xm_again_most ]] && ((xm_restarts >= xm_again_most)); then
         xm_not_again="it was started again $xm_restarts times, which is the limit"
+        ((xm_restarts != 1)) || xm_not_again='it was started again once, which is the limit'
         return 1
     fi
     if [[ -n ${SLURM_JOB_ID-} ]]; then
