@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +47,7 @@ def nearest_tags(start: Path, *, has_changes: bool) -> TagDistance | None:
             refs = open_refs(repository)
             history = _History(objects)
             named = _tagged(objects, refs)
-            found = _candidates(history, head.encode(), named)
-            behind = [(len(_ahead(history, head.encode(), one)), one) for one in found]
-            # The newest of several that are equally far.
-            count, best = min(behind, key=lambda one: one[0], default=(0, b""))
-            if not best:
-                count = sum(1 for _ in history.newest_first(head.encode()))
+            best, count = _nearest(history, head.encode(), named)
             return TagDistance(tags=named.get(best, ()), commits=count, has_changes=has_changes)
     except Exception as error:
         # The library raises a dozen unrelated types for damaged objects.
@@ -78,18 +72,6 @@ class _History:
             self._known[name] = (found.commit_time, parents)
         return self._known[name]
 
-    def newest_first(self, start: bytes) -> Iterator[bytes]:
-        """Every commit behind *start*, by time."""
-        queue = [(-self.commit(start)[0], start)]
-        seen = {start}
-        while queue:
-            _, name = heapq.heappop(queue)
-            yield name
-            for parent in self.commit(name)[1]:
-                if parent not in seen:
-                    seen.add(parent)
-                    heapq.heappush(queue, (-self.commit(parent)[0], parent))
-
 
 def _tagged(objects: DiskObjectStore, refs: Any) -> dict[bytes, tuple[str, ...]]:
     """By commit, the names of its tags: annotated ones first, otherwise by name."""
@@ -108,17 +90,37 @@ def _tagged(objects: DiskObjectStore, refs: Any) -> dict[bytes, tuple[str, ...]]
     return {commit: tuple(name for _, name in sorted(names)) for commit, names in found.items()}
 
 
-def _candidates(history: _History, head: bytes, named: dict[bytes, tuple[str, ...]]) -> list[bytes]:
-    found: list[bytes] = []
-    if named:
-        for name in history.newest_first(head):
-            if name in named:
-                found.append(name)
-                if len(found) == _CANDIDATES or name == head:
-                    break
-    return found
+def _nearest(
+    history: _History, head: bytes, named: dict[bytes, tuple[str, ...]]
+) -> tuple[bytes, int]:
+    """
+    The tagged commit that *head* has the fewest commits more than, and how many these are.
 
-
-def _ahead(history: _History, head: bytes, tag: bytes) -> set[bytes]:
-    """The commits that *head* has and *tag* has not."""
-    return set(history.newest_first(head)) - set(history.newest_first(tag))
+    One walk, newest first: whoever lies behind a tag is marked as such, and the walk ends where
+    everybody lies behind every tag. A tag behind another one is further away and does not count.
+    """
+    marks: dict[bytes, int] = {head: 0}
+    tags: list[bytes] = []
+    ahead: list[int] = []
+    queue, seen = [(-history.commit(head)[0], head)], 0
+    while queue:
+        everywhere = (1 << len(tags)) - 1
+        if tags and all(marks[name] == everywhere for _, name in queue):
+            break
+        _, name = heapq.heappop(queue)
+        if name in named and not marks[name] and len(tags) < _CANDIDATES:
+            marks[name] = 1 << len(tags)
+            tags.append(name)
+            ahead.append(seen)
+        seen += 1
+        for number in range(len(tags)):
+            ahead[number] += not marks[name] >> number & 1
+        for parent in history.commit(name)[1]:
+            if parent not in marks:
+                marks[parent] = 0
+                heapq.heappush(queue, (-history.commit(parent)[0], parent))
+            marks[parent] |= marks[name]
+    if not tags:
+        return b"", seen
+    best = min(range(len(tags)), key=lambda number: ahead[number])
+    return tags[best], ahead[best]
