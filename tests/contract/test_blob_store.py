@@ -9,12 +9,14 @@ import os
 import resource
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from xmslurm_repro.errors import DigestMismatchError, MissingObjectError, StoreError
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import MEDIA_TYPE_MANIFEST, Descriptor
+from xmslurm_repro.store import layout
 from xmslurm_repro.store.layout import DiskBlobStore
 from xmslurm_repro.store.memory_blobs import MemoryBlobStore
 
@@ -209,6 +211,22 @@ def test_what_a_killed_writer_left_is_cleared_away_but_not_what_a_living_one_wri
         assert not left.exists()
         assert sha(b"hello") == living.commit()[0]
     assert [] == list((tmp_path / "ingest").iterdir())
+
+
+def test_a_blob_that_is_finished_while_leftovers_are_looked_for_is_none(tmp_path, monkeypatch):
+    with DiskBlobStore(tmp_path).writer() as living:
+        living.write(b"hello")
+
+        def listed(folder):
+            found = list(os.scandir(folder))
+            living.commit()
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(layout, "os", SimpleNamespace(**{**vars(os), "scandir": listed}))
+            DiskBlobStore(tmp_path).put(b"other")
+
+    assert {sha(b"hello"), sha(b"other")} == set(DiskBlobStore(tmp_path).digests())
 
 
 def test_a_folder_that_cannot_be_made_is_reported_with_its_path(tmp_path):

@@ -182,7 +182,9 @@ class DiskBlobStore:
 
     def _sweep(self) -> None:
         for leftover in sorted(os.scandir(self._ingest), key=lambda entry: entry.name):
-            with open(leftover.path, "rb") as stream, suppress(BlockingIOError):
+            # Whoever writes it may be at it, or may be done by now, so that it has its place.
+            busy_or_gone = suppress(BlockingIOError, FileNotFoundError)
+            with busy_or_gone, open(leftover.path, "rb") as stream:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 os.unlink(leftover.path)
 
