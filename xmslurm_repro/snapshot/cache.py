@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -79,7 +79,8 @@ class StatCache:
 
     def save(self, known: Mapping[bytes, Known], *, places: frozenset[str], before_ns: int) -> None:
         """
-        Remember *known* instead, but for files so new that they may change unseen.
+        Remember *known* instead, but for files so new that they may change unseen. What was known
+        is let go of.
 
         Args:
             known: By path.
@@ -87,19 +88,30 @@ class StatCache:
             before_ns: What the file system's clock said when the capture began.
         """
         limit = settled_before(before_ns)
-        kept = {
-            path: record
-            for path, record in known.items()
-            if record.mtime_ns < limit and record.ctime_ns < limit
-        }
-        if kept == self.known and places == self.places:
+
+        def kept() -> Iterator[tuple[bytes, Known]]:
+            # Each time anew: one more table of all paths is 5 MB for Linux.
+            return (
+                (path, record)
+                for path, record in known.items()
+                if record[0] < limit and record[1] < limit
+            )
+
+        count, before = sum(1 for _ in kept()), self.known
+        self.known = {}
+        if (
+            places == self.places
+            and count == len(before)
+            and all(before.get(path) == record for path, record in kept())
+        ):
             return
+        del before
         where = "\n".join(sorted(places)).encode()
         # One buffer that grows: thousands of pieces would take twice the memory for a moment.
-        body = bytearray(_COUNTS.pack(len(kept), len(where)) + where)
-        for record in kept.values():
+        body = bytearray(_COUNTS.pack(count, len(where)) + where)
+        for _, record in kept():
             body += _RECORD.pack(*record)
-        body += b"\0".join(kept)
+        body += b"\0".join(path for path, _ in kept())
         save_checked(self._path, _MAGIC, body)
 
     def _decode(self, body: bytes) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from xmslurm_repro.errors import (
     ChangingFileError,
@@ -242,6 +242,8 @@ class Capture:
                 and self._is_stored(path, known)
             ):
                 files[path] = known
+                # In place of the stamp, with which it begins: there are many.
+                part.files[path] = cast("Stamp", known)
             else:
                 name = part.settings.hash_name if needs_id or self.with_git_ids else None
                 unread.append((path, found, name, part.files))
