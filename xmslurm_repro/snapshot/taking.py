@@ -93,6 +93,8 @@ def capture(  # noqa: PLR0913 (all that a capture depends on)
         amended = amend(looked, store=store, access=access, choice=choice, progress=progress)
         if amended is not None:
             return amended
+    # Of a large tree it takes 10 MB, which a look at everything needs itself.
+    looked = None
     from xmslurm_repro.snapshot.capturing import capture_anew  # noqa: PLC0415 (costs 30 ms)
 
     return capture_anew(
