@@ -289,17 +289,22 @@ def test_what_killed_jobs_left_on_the_node_is_swept_away(place: Place):
     owner.wait()
 
 
-def test_a_warm_job_starts_in_less_than_a_third_of_a_second(place: Place):
+def test_a_warm_job_reads_no_file_of_the_base_again(place: Place, tmp_path: Path):
     image = shell_image(place.blobs, code={"x": b"1"}, extra_files=10_000)
-    seconds = []
-    for _ in range(5):
-        wanted = submission(image, ["bash", "-c", "echo $EPOCHREALTIME"], token=fresh_token())
-        outcome = outcome_of(place.play(wanted))
-        claimed = (place.seen / "runs" / wanted.token / "0" / "claim").stat().st_mtime
-        seconds.append(float(place.log_of(outcome.run_id)) - claimed)
+    (tmp_path / "bin").mkdir()
+    program, calls = tmp_path / "bin" / "sha256sum", tmp_path / "calls"
+    program.write_text(f'#!/bin/sh\necho $# >>{calls}\nexec /usr/bin/sha256sum "$@"\n')
+    program.chmod(0o755)
+    counting = with_path(place, f"{tmp_path}/bin:{os.environ['PATH']}")
+    hashed = []
+    for _ in range(3):
+        calls.write_text("")
+        outcome_of(counting.play(submission(image, ["true"], token=fresh_token())))
+        hashed.append(sum(map(int, calls.read_text().split())))
 
-    # The first one unpacks. Others share this machine, so the best of the rest counts.
-    assert min(seconds[1:]) < 0.3
+    # The first one unpacks; the second settles the time stamps that its hard links have moved.
+    assert hashed[0] > 10_000
+    assert hashed[2] < 100
 
 
 def test_accelerators_are_among_the_facts(place: Place, tmp_path: Path):
