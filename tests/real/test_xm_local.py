@@ -91,15 +91,12 @@ def test_what_goes_wrong_in_a_script_is_said_without_a_traceback(make_cli):
 
 def test_what_cannot_be_done_is_refused_with_a_way_out(make_cli):
     cli = project(make_cli)
-    script = SCRIPT.replace("xm_slurm.uv_container(", "xm_slurm.docker_container(").replace(
-        'entrypoint=xm.ModuleName("train"),', ""
-    )
-    (cli.folder / "launch.py").write_text(script)
+    (cli.folder / "launch.py").write_text(SCRIPT.replace('args={"common": 1}', "ssh=True"))
 
     done = cli.run("launch", "launch.py", status=29)
 
-    assert "error: images cannot be built from a Dockerfile: Dockerfile" in done.stderr
-    assert "hint: Build and push it once" in done.stderr
+    assert "error: uv_container fetches nothing over SSH" in done.stderr
+    assert "hint: " in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -96,8 +95,8 @@ class SlurmHandle:
 
     async def wait(self) -> SlurmJobState:
         """Wait for its end, and say how it ended."""
-        waits = [self.access.wait_for(each) for each in (self.receipt, *self.others)]
-        return _gravest(await asyncio.gather(*waits))
+        # One after the other: all of them have to end.
+        return _gravest([await self.access.wait_for(each) for each in (self.receipt, *self.others)])
 
     async def stop(self) -> None:
         """Cancel it."""

@@ -209,7 +209,8 @@ class SlurmWorkUnit(xm.WorkUnit):  # type: ignore[misc]
             ExperimentUnitNotCompletedError: If it was stopped.
         """
         try:
-            rows = await asyncio.gather(*map(self.experiment.access.wait_for, self.receipts))
+            # One after the other: all of them have to end.
+            rows = [await self.experiment.access.wait_for(each) for each in self.receipts]
         except ReproError as error:
             raise xm.ExperimentUnitError(error.message, work_unit=self) from error
         if all(row.state.is_success for row in rows):
