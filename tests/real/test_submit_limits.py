@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -35,8 +36,19 @@ def configured(testbed: Testbed, *lines: str) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def limited(testbed: Testbed) -> Iterator[Testbed]:
+    clear_queue(testbed)
     with configured(testbed, "AccountingStorageEnforce=limits,qos"):
         yield testbed
+
+
+def clear_queue(testbed: Testbed) -> None:
+    """End the jobs that other tests left: they would count."""
+    for _ in range(300):
+        testbed.run(["scancel", "--user", testbed.ssh_user])
+        if not testbed.run(["squeue", "--noheader", "--user", testbed.ssh_user]).strip():
+            return
+        time.sleep(0.1)
+    raise AssertionError("there are jobs that cannot be ended")
 
 
 @pytest.fixture
