@@ -524,10 +524,11 @@ def is_manifest(request: Request) -> bool:
     return request.method == "PUT" and "/manifests/" in request.path
 
 
-def test_a_registry_that_overlooks_a_blob_is_asked_again(registry, blobs) -> None:
+@pytest.mark.parametrize("said", [UNKNOWN, b'{"errors": [{"code": "DIGEST_INVALID"}]}'])
+def test_a_registry_that_overlooks_a_blob_is_asked_again(registry, blobs, said: bytes) -> None:
     """As docker-registry does while somebody else uploads the same blob."""
     image = make_image(blobs, "overlooked")
-    with before(registry, Once(is_manifest, Reply(status=400, body=UNKNOWN))) as proxy:
+    with before(registry, Once(is_manifest, Reply(status=400, body=said))) as proxy:
         client().push(image.manifest, blobs, f"{proxy.host}/overlooked")
 
     assert image.manifest == client().resolve(f"{registry}/overlooked@{image.manifest.digest}")

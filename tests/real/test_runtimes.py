@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pwd
 import re
@@ -166,6 +167,8 @@ def test_a_job_runs_where_another_was_killed_with_all_that_belonged_to_it(testbe
             runs = await place.launch(cluster, doomed)
             async for _ in cluster.logs(doomed.tasks[0].run_id, attempt=None, follow=True):
                 break
+            while not sleepers(mark):
+                await asyncio.sleep(0.02)
             # As a site that tracks processes by cgroup does: podman's helpers are gone as well.
             (run_folder,) = {folder for pid in sleepers(mark) for folder in run_folders(pid)}
             for process in (*processes_of(run_folder), *sleepers(mark)):

@@ -172,7 +172,7 @@ import hashlib, os, pathlib, time
 outputs = pathlib.Path(os.environ["XMSLURM_OUTPUTS"])
 (outputs / "digest").write_text(hashlib.sha256(os.environ["TOKEN"].encode()).hexdigest())
 print("on")
-time.sleep(1)
+time.sleep(8)
 """
 
 
@@ -185,7 +185,8 @@ def test_the_value_of_a_secret_is_written_nowhere_and_asked_for_again(make_cli, 
 
     launched = cli.launch("python3", "main.py", options=("--secret", "TOKEN"))
     (folder,) = (state / "secrets").iterdir()
-    wait_for(lambda: any(b"on" in path.read_bytes() for path in state.glob("runs/*/*/*/log")))
+    log = f"runs/{folder.name}/*/*/log"
+    wait_for(lambda: any(b"on" in path.read_bytes() for path in state.glob(log)))
     during = command_lines_with(mine), files_with(mine, *everything)
     cli.run("status", "--wait")
     after = files_with(mine, *everything)

@@ -167,12 +167,13 @@ class Repository:
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
         """Write an image manifest, byte for byte, under a tag or its digest (end-7)."""
-        for _ in range(_MANIFEST_ATTEMPTS):
+        for attempt in range(1, _MANIFEST_ATTEMPTS + 1):
             answer = self._ask(
                 "PUT", f"manifests/{target}", headers={"Content-Type": media_type}, body=data
             )
-            if not _overlooks_a_blob(answer):
+            if attempt == _MANIFEST_ATTEMPTS or not _overlooks_a_blob(answer):
                 break
+            self.http.wait_as_told(answer, attempt)
         if answer.status not in {200, 201}:
             raise self.refusal(answer, f"cannot write {self.reference}")
         said = answer.header("docker-content-digest")
@@ -237,9 +238,13 @@ def _overlooks_a_blob(answer: Answer) -> bool:
     Whether the registry says that a blob is missing which we know to be there.
 
     docker-registry 2.8 on a file system writes the link to a blob in place: while somebody else
-    uploads the same blob, it can find the link empty, and answers ``MANIFEST_BLOB_UNKNOWN``.
+    uploads the same blob, it can find the link empty, and answers ``MANIFEST_BLOB_UNKNOWN``, or
+    ``DIGEST_INVALID`` as what it found there is no digest.
     """
-    return answer.status == 400 and any("BLOB_UNKNOWN" in line for line in _said(answer))
+    said = _said(answer)
+    return answer.status == 400 and any(
+        code in line for line in said for code in ("BLOB_UNKNOWN", "DIGEST_INVALID")
+    )
 
 
 def _said(answer: Answer) -> tuple[str, ...]:
