@@ -183,10 +183,16 @@ def test_a_job_runs_where_another_was_killed_with_all_that_belonged_to_it(testbe
 
 
 def run_folders(pid: Path) -> list[str]:
-    """The folder of the podman that keeps a process: named by its parent, conmon."""
-    parent = content(pid.parent / "status").decode().partition("PPid:\t")[2].split()[0]
-    words = content(Path("/proc") / parent / "cmdline").decode().split("\0")
-    return [word.rpartition("/")[0] for word in words if re.fullmatch(r"/tmp/[^/]+/run", word)][:1]
+    """The folder of the podman that keeps a process: named by its conmon, the init's parent."""
+    process = pid.parent
+    while process.name not in {"0", "1"}:
+        words = content(process / "cmdline").decode().split("\0")
+        found = [w.rpartition("/")[0] for w in words if re.fullmatch(r"/tmp/[^/]+/run", w)]
+        if found:
+            return found[:1]
+        parent = content(process / "status").decode().partition("PPid:\t")[2].split()
+        process = Path("/proc") / (parent[0] if parent else "0")
+    return []
 
 
 def processes_of(run_folder: str) -> list[Path]:
