@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xmslurm_repro.cluster.runtime import INNER, ContainerJob
+from xmslurm_repro.cluster.runtime import INNER, ContainerJob, TreeRuntime
 from xmslurm_repro.cluster.words import Joined, Var, Word, Words
 from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
 from xmslurm_repro.model.work import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Apptainer:
+class Apptainer(TreeRuntime):
     """
     ``apptainer exec`` of a folder, as of apptainer 1.1 and singularity 3.9.
+
+    It pulls nothing: what it would make of the image, a SIF file, is never twice the same.
 
     Attributes:
         options: Further options of ``exec``.
         program: ``apptainer`` or ``singularity``; empty for whichever there is.
     """
 
-    options: tuple[str, ...] = ()
     program: str = ""
 
     @property
@@ -32,11 +33,6 @@ class Apptainer:
     def bash_files(self) -> tuple[str, ...]:
         """Its own."""
         return ("apptainer",)
-
-    @property
-    def can_pull(self) -> bool:
-        """No: what it would make of the image, a SIF file, is never twice the same."""
-        return False
 
     @property
     def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xmslurm_repro.cluster.runtime import INNER, ContainerJob
+from xmslurm_repro.cluster.runtime import INNER, ContainerJob, TreeRuntime
 from xmslurm_repro.cluster.words import Joined, Var, Word, Words
 from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
 from xmslurm_repro.model.work import Network
@@ -13,7 +13,7 @@ _NAMESPACES = ("user", "mount", "pid", "uts", "ipc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Charliecloud:
+class Charliecloud(TreeRuntime):
     """
     ``ch-run`` of a folder, as of charliecloud 0.21, below ``unshare`` of util-linux 2.34.
 
@@ -21,27 +21,10 @@ class Charliecloud:
         options: Further options of ``ch-run``.
     """
 
-    options: tuple[str, ...] = ()
-
     @property
     def name(self) -> str:
         """Its name."""
         return "charliecloud"
-
-    @property
-    def bash_files(self) -> tuple[str, ...]:
-        """Its own."""
-        return ("charliecloud",)
-
-    @property
-    def can_pull(self) -> bool:
-        """No: it wants unpacked trees."""
-        return False
-
-    @property
-    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """None."""
-        return ()
 
     @property
     def probe(self) -> str:

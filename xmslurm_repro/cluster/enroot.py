@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xmslurm_repro.cluster.runtime import INNER, ContainerJob
+from xmslurm_repro.cluster.runtime import INNER, ContainerJob, TreeRuntime
 from xmslurm_repro.cluster.words import Joined, Var, Word, Words
 from xmslurm_repro.model.image import CODE_DIR, OUTPUTS_DIR, PYCACHE_DIR
 from xmslurm_repro.model.work import Network
@@ -24,7 +24,7 @@ _SETTINGS = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Enroot:
+class Enroot(TreeRuntime):
     """
     ``enroot start`` of a folder, which it takes for one that ``enroot create`` made.
 
@@ -32,27 +32,10 @@ class Enroot:
         options: Further options of ``start``.
     """
 
-    options: tuple[str, ...] = ()
-
     @property
     def name(self) -> str:
         """Its name."""
         return "enroot"
-
-    @property
-    def bash_files(self) -> tuple[str, ...]:
-        """Its own."""
-        return ("enroot",)
-
-    @property
-    def can_pull(self) -> bool:
-        """No: it wants unpacked trees."""
-        return False
-
-    @property
-    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """None."""
-        return ()
 
     @property
     def probe(self) -> str:

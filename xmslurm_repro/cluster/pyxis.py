@@ -10,42 +10,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xmslurm_repro.cluster.runtime import INNER, ContainerJob
+from xmslurm_repro.cluster.runtime import INNER, ContainerJob, TreeRuntime
 from xmslurm_repro.cluster.words import Joined, Var, Word, Words
 from xmslurm_repro.errors import SubmitRefusedError
 from xmslurm_repro.model.work import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pyxis:
+class Pyxis(TreeRuntime):
     """
-    ``srun --container-image`` inside the job.
+    ``srun --container-image`` inside the job. It pulls nothing: enroot before 4.0 takes no digests.
 
     Attributes:
         options: Further options of ``srun``.
     """
 
-    options: tuple[str, ...] = ()
-
     @property
     def name(self) -> str:
         """Its name."""
         return "pyxis"
-
-    @property
-    def bash_files(self) -> tuple[str, ...]:
-        """Its own."""
-        return ("pyxis",)
-
-    @property
-    def can_pull(self) -> bool:
-        """No: enroot before 4.0 takes no digests."""
-        return False
-
-    @property
-    def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """None."""
-        return ()
 
     @property
     def probe(self) -> str:

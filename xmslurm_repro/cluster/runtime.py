@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -81,34 +82,49 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bubblewrap:
+class TreeRuntime(ABC):
     """
-    ``bwrap`` on unpacked trees: no daemon, no root, about 35 ms.
+    What runtimes of unpacked trees have in common: one bash file, and nothing that they pull.
 
-    Flags as of bubblewrap 0.4 (Debian 11); no newer one is used, so no ``--clearenv``.
+    Attributes:
+        options: Further options of its command.
     """
 
     options: tuple[str, ...] = ()
 
     @property
+    @abstractmethod
     def name(self) -> str:
-        """Its name."""
-        return "bubblewrap"
+        """See `Runtime`."""
 
     @property
     def bash_files(self) -> tuple[str, ...]:
-        """Its own."""
-        return ("bubblewrap",)
+        """The one that bears its name."""
+        return (self.name,)
 
     @property
     def can_pull(self) -> bool:
-        """No: it wants unpacked trees."""
+        """No."""
         return False
 
     @property
     def arrays(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         """None."""
         return ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bubblewrap(TreeRuntime):
+    """
+    ``bwrap`` on unpacked trees: no daemon, no root, about 35 ms.
+
+    Flags as of bubblewrap 0.4 (Debian 11); no newer one is used, so no ``--clearenv``.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return "bubblewrap"
 
     @property
     def probe(self) -> str:
