@@ -6,16 +6,12 @@ the folder it is in for its prefix, so that nothing else has to be said.
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from io import BytesIO
 
-from xmslurm_repro.errors import DigestMismatchError, FormatError, ImageError
+from xmslurm_repro.errors import FormatError, ImageError
 from xmslurm_repro.image.cache import LayerCache, cache_key
 from xmslurm_repro.image.conda_archive import CondaArchive, CondaError
 from xmslurm_repro.image.conda_package import PREFIX, CondaPlan, PathType, plan_conda
@@ -23,10 +19,11 @@ from xmslurm_repro.image.conda_pour import pour_conda
 from xmslurm_repro.image.dealing import MAX_CODE_LAYERS
 from xmslurm_repro.image.layer import TreeWriter, build_layer
 from xmslurm_repro.image.packages import MAX_LAYERS, OWN_LAYER_FROM_BYTES
+from xmslurm_repro.image.packing import Packing, pack, verify_blob
 from xmslurm_repro.model.canonical import Json
 from xmslurm_repro.model.image import CONDA_LAYOUT, Layer, LayerKind
 from xmslurm_repro.model.lock import Artifact, Target
-from xmslurm_repro.ports.progress import Progress, ProgressTask
+from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
 
 MAX_CONDA_LAYERS = 30
@@ -71,7 +68,6 @@ class CondaLayers:
     def __init__(self, blobs: BlobStore, cache: LayerCache | None, progress: Progress) -> None:
         """Read packages from *blobs*, where the lock's fetcher put them, and keep layers there."""
         self._blobs, self._cache, self._progress = blobs, cache, progress
-        self._stopped = threading.Event()
 
     def build(
         self,
@@ -146,24 +142,19 @@ class CondaLayers:
     def _layers(self, groups: Sequence[_Group], minor: str | None) -> tuple[Layer, ...]:
         sizes = [_size(one) for group in groups for one in group.packages]
         task = self._progress.start("Packing conda packages", total=sum(sizes) or None)
-        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-        try:
-            futures = [pool.submit(self._layer, group, minor, task) for group in groups]
-            results = [future.result() for future in futures]
-        finally:
-            self._stopped.set()
-            pool.shutdown(cancel_futures=True)
-            task.finish()
-        _fail_with([problem for _, problems in results for problem in problems])
-        return tuple(layer for layer, _ in results if layer)
+        layers, problems = pack(
+            groups, lambda group, packing: self._layer(group, minor, packing), task
+        )
+        _fail_with(problems)
+        return layers
 
     def _layer(
-        self, group: _Group, minor: str | None, task: ProgressTask
+        self, group: _Group, minor: str | None, packing: Packing
     ) -> tuple[Layer | None, list[str]]:
         key = group.key(minor)
         known = self._cache.get("conda-layer", key) if self._cache else None
         if known and len(known) == 1:
-            task.advance(sum(_size(one) for one in group.packages))
+            packing.task.advance(sum(_size(one) for one in group.packages))
             return replace(known[0], title=group.title), []
 
         def fill(writer: TreeWriter) -> None:
@@ -173,7 +164,7 @@ class CondaLayers:
             problems = [
                 problem
                 for package in group.packages
-                for problem in self._pour(package, group, writer, task)
+                for problem in self._pour(package, group, writer, packing)
             ]
             if problems:
                 raise _BadPackagesError(problems)
@@ -187,10 +178,10 @@ class CondaLayers:
         return layer, []
 
     def _pour(
-        self, package: _Package, group: _Group, writer: TreeWriter, task: ProgressTask
+        self, package: _Package, group: _Group, writer: TreeWriter, packing: Packing
     ) -> Iterator[str]:
         artifact = package.artifact
-        self._verify(artifact)
+        verify_blob(self._blobs, artifact.sha256, artifact.filename)
         with (
             self._blobs.open(artifact.sha256) as stream,
             CondaArchive(stream, artifact.filename) as archive,
@@ -201,31 +192,9 @@ class CondaLayers:
                 package.plan,
                 writer,
                 without=frozenset(group.without[artifact.name]),
-                advance=self._advance(task),
+                advance=packing.advance,
             )
         yield from (f"{artifact.filename}: {problem}" for problem in found)
-
-    def _advance(self, task: ProgressTask) -> Callable[[int], None]:
-        def advance(amount: int) -> None:
-            if self._stopped.is_set():
-                raise _BadPackagesError([])
-            task.advance(amount)
-
-        return advance
-
-    def _verify(self, artifact: Artifact) -> None:
-        named, size_bytes = hashlib.sha256(), 0
-        with self._blobs.open(artifact.sha256) as stream:
-            while chunk := stream.read(_CHUNK):
-                named.update(chunk)
-                size_bytes += len(chunk)
-        if named.hexdigest() != artifact.sha256.hex:
-            raise DigestMismatchError(
-                artifact.filename,
-                want=str(artifact.sha256),
-                got=f"sha256:{named.hexdigest()}",
-                size_bytes=size_bytes,
-            )
 
 
 def python_minor(artifacts: Sequence[Artifact], target: Target | None) -> str | None:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from xmslurm_repro.errors import DigestMismatchError, ImageError
+from xmslurm_repro.errors import ImageError
 from xmslurm_repro.image.cache import LayerCache, cache_key
 from xmslurm_repro.image.dealing import MAX_CODE_LAYERS
 from xmslurm_repro.image.layer import TreeWriter, build_layer
+from xmslurm_repro.image.packing import Packing, pack, verify_blob
 from xmslurm_repro.image.pour import pour_all
 from xmslurm_repro.image.venv import venv_paths, write_skeleton
 from xmslurm_repro.image.wheel import PlannedFile, WheelError, conflicts, plan_wheel
 from xmslurm_repro.model.canonical import Json
-from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import Layer, LayerKind
 from xmslurm_repro.model.lock import Artifact, Target
-from xmslurm_repro.ports.progress import Progress, ProgressTask
+from xmslurm_repro.ports.progress import Progress
 from xmslurm_repro.ports.store import BlobStore
 
 OWN_LAYER_FROM_BYTES = 1 << 20
@@ -62,10 +58,6 @@ class _BadWheelsError(Exception):
         self.problems = problems
 
 
-class _StoppedError(Exception):
-    """Another layer failed, or the user lost patience: the rest need not be built to the end."""
-
-
 class PackageLayers:
     """Builds the layers of locked packages."""
 
@@ -74,7 +66,6 @@ class PackageLayers:
         self._blobs = blobs
         self._cache = cache
         self._progress = progress
-        self._stopped = threading.Event()
 
     def build(
         self,
@@ -129,30 +120,24 @@ class PackageLayers:
     def _layers(self, groups: Sequence[_Group], target: Target | None) -> tuple[Layer, ...]:
         total = sum(_poured_bytes(wheel) for group in groups for wheel in group.wheels)
         task = self._progress.start("Packing packages", total=total)
-        # One layer to a thread: inflating and hashing let go of the interpreter's lock.
-        pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1)
-        try:
-            futures = [pool.submit(self._layer, group, target, task) for group in groups]
-            results = [future.result() for future in futures]
-        finally:
-            self._stopped.set()
-            pool.shutdown(cancel_futures=True)
-            task.finish()
-        _fail_with([problem for _, problems in results for problem in problems])
-        return tuple(layer for layer, _ in results if layer)
+        layers, problems = pack(
+            groups, lambda group, packing: self._layer(group, target, packing), task
+        )
+        _fail_with(problems)
+        return layers
 
     def _layer(
-        self, group: _Group, target: Target | None, task: ProgressTask
+        self, group: _Group, target: Target | None, packing: Packing
     ) -> tuple[Layer | None, list[str]]:
         known = self._cache.get(group.cache_kind, group.cache_key) if self._cache else None
         if known and len(known) == 1:
-            task.advance(sum(_poured_bytes(wheel) for wheel in group.wheels))
+            packing.task.advance(sum(_poured_bytes(wheel) for wheel in group.wheels))
             return replace(known[0], title=group.title), []
 
         def fill(writer: TreeWriter) -> None:
             if group.skeleton:
                 write_skeleton(writer, target, isolated=group.isolated)
-            self._pour(group.wheels, writer, task)
+            self._pour(group.wheels, writer, packing)
 
         try:
             layer = build_layer(self._blobs, LayerKind.PACKAGES, group.title, fill)
@@ -162,37 +147,18 @@ class PackageLayers:
             self._cache.put(group.cache_kind, group.cache_key, [layer])
         return layer, []
 
-    def _pour(self, wheels: Sequence[_Wheel], writer: TreeWriter, task: ProgressTask) -> None:
+    def _pour(self, wheels: Sequence[_Wheel], writer: TreeWriter, packing: Packing) -> None:
         written: set[str] = set()
         problems: list[str] = []
         for wheel in wheels:
-            self._verify(wheel.artifact.sha256, wheel.artifact.filename)
+            verify_blob(self._blobs, wheel.artifact.sha256, wheel.artifact.filename)
             fresh = [file for file in wheel.files if file.path not in written]
             written.update(file.path for file in fresh)
             with self._blobs.open(wheel.artifact.sha256) as stream:
-                found = pour_all(stream, fresh, writer, self._advance(task))
+                found = pour_all(stream, fresh, writer, packing.advance)
             problems += [f"{wheel.artifact.filename}: {what}" for what in found]
         if problems:
             raise _BadWheelsError(problems)
-
-    def _advance(self, task: ProgressTask) -> Callable[[int], None]:
-        def advance(amount: int) -> None:
-            if self._stopped.is_set():
-                raise _StoppedError
-            task.advance(amount)
-
-        return advance
-
-    def _verify(self, digest: Digest, filename: str) -> None:
-        named = hashlib.sha256()
-        size_bytes = 0
-        with self._blobs.open(digest) as stream:
-            while chunk := stream.read(_CHUNK):
-                named.update(chunk)
-                size_bytes += len(chunk)
-        if named.hexdigest() != digest.hex:
-            got = f"sha256:{named.hexdigest()}"
-            raise DigestMismatchError(filename, want=str(digest), got=got, size_bytes=size_bytes)
 
 
 def _groups(wheels: Sequence[_Wheel], target: Target | None, most: int) -> tuple[_Group, ...]:

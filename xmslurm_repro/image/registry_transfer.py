@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import BinaryIO
 
 from xmslurm_repro.errors import DigestMismatchError, RegistryError
+from xmslurm_repro.image.packing import verify_blob
 from xmslurm_repro.image.registry_chunks import (
     CHUNKED_FROM_BYTES,
     NoChunksError,
@@ -14,7 +15,7 @@ from xmslurm_repro.image.registry_chunks import (
     upload_in_chunks,
 )
 from xmslurm_repro.image.registry_repository import Repository
-from xmslurm_repro.image.registry_upload import HighWater, blob_body, check_local
+from xmslurm_repro.image.registry_upload import HighWater, blob_body
 from xmslurm_repro.model.image import Descriptor
 from xmslurm_repro.ports.progress import ProgressTask
 from xmslurm_repro.ports.store import BlobStore
@@ -86,6 +87,7 @@ def push_blob(
                 return "sent"
         place.upload_blob(blob.digest, size_bytes, body, begin_upload())
     except RegistryError:
-        check_local(blobs, blob.digest)
+        # Was the refusal our fault?
+        verify_blob(blobs, blob.digest, f"blob {blob.digest}")
         raise
     return "sent"

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from xmslurm_repro.errors import DigestMismatchError
-from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.ports.progress import ProgressTask
-from xmslurm_repro.ports.store import BlobStore
 
 _CHUNK_BYTES = 1 << 20
 
@@ -85,21 +81,3 @@ class _BlobBody(io.RawIOBase):
         """Close the source too."""
         self._source.close()
         super().close()
-
-
-def check_local(blobs: BlobStore, digest: Digest) -> None:
-    """
-    Read a blob of ours in full, to find out whether a refusal was our fault.
-
-    Raises:
-        DigestMismatchError: If it is damaged.
-    """
-    found, size = hashlib.sha256(), 0
-    with blobs.open(digest) as source:
-        while data := source.read(_CHUNK_BYTES):
-            found.update(data)
-            size += len(data)
-    if found.hexdigest() != digest.hex:
-        raise DigestMismatchError(
-            f"blob {digest}", want=str(digest), got=f"sha256:{found.hexdigest()}", size_bytes=size
-        )
