@@ -219,10 +219,10 @@ def look(
         cache_dir: What was given to that call.
         asked: See `asked_for`.
     """
-    root = work_tree_of(start)
-    memory = recall(root, cache_dir=cache_dir, asked=asked)
-    if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
+    known = _remembered(start, objects, cache_dir, asked)
+    if known is None:
         return None
+    root, memory = known
     changed = find_changed(root, memory.names, memory.stamps, may_go=True)
     return Looked(root, memory, changed)
 
@@ -235,15 +235,29 @@ def unchanged(
     asked: Asked,
 ) -> Memory | None:
     """What `snapshot.capture` would find, if nothing has changed since; see `look`."""
-    root = work_tree_of(start)
-    memory = recall(root, cache_dir=cache_dir, asked=asked)
-    if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
+    known = _remembered(start, objects, cache_dir, asked)
+    if known is None:
         return None
+    root, memory = known
     # What was edited lately is edited again, more often than not.
     if not all(_has_stamp(root, memory, path, number) for path, number in memory.recent):
         return None
     is_same = find_changed(root, memory.names, memory.stamps, most=0, may_go=True) == []
     return memory if is_same else None
+
+
+def _remembered(
+    start: str | os.PathLike[str],
+    objects: str | os.PathLike[str],
+    cache_dir: str | os.PathLike[str],
+    asked: Asked,
+) -> tuple[bytes, Memory] | None:
+    """The work tree and what is remembered of it, as long as its objects are there."""
+    root = work_tree_of(start)
+    memory = recall(root, cache_dir=cache_dir, asked=asked)
+    if root is None or memory is None or not are_there(os.fspath(objects), memory.places):
+        return None
+    return root, memory
 
 
 def _has_stamp(root: bytes, memory: Memory, path: bytes, number: int) -> bool:
