@@ -12,9 +12,14 @@ from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
+import urllib3
+
 from tests.support.certificates import Certificates
+from tests.support.loopback import Loopback, Reply, Request, serve
 from tests.testbed.ports import accepts, is_free
 from tests.testbed.processes import Servers, program, search_path, wait_until
+from xmslurm_repro.image.credentials import NoCredentials
+from xmslurm_repro.image.registry import RegistryClient
 from xmslurm_repro.model.digest import Digest
 from xmslurm_repro.model.image import (
     MEDIA_TYPE_CONFIG,
@@ -23,6 +28,7 @@ from xmslurm_repro.model.image import (
     Descriptor,
 )
 from xmslurm_repro.ports.store import BlobStore
+from xmslurm_repro.transport.http import Http
 
 PORTS = range(22000, 22100)
 LAYER = "application/vnd.oci.image.layer.v1.tar"
@@ -121,3 +127,60 @@ def _name(data: bytes) -> str:
 
 def _entry(media_type: str, data: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": _name(data), "size": len(data)}
+
+
+def client(credentials=None, **options) -> RegistryClient:
+    door = Http(**{"user_agent": "test", "backoff_seconds": 0.01, **options})
+    return RegistryClient(door, credentials or NoCredentials())
+
+
+class Before:
+    """Passes requests on to a registry; *meddle* may answer some itself, or change an answer."""
+
+    def __init__(self, host: str, meddle) -> None:
+        self.host, self.meddle = host, meddle
+        self.pool = urllib3.PoolManager(maxsize=16)
+
+    def __call__(self, request: Request) -> Reply:
+        own = self.meddle(request, None)
+        if own is not None:
+            return own
+        headers = {k: v for k, v in request.headers.items() if k not in {"host", "connection"}}
+        answer = self.pool.request(
+            request.method,
+            f"http://{self.host}{request.path}",
+            headers={**headers, "Host": self.host},
+            body=request.body,
+            retries=False,
+            redirect=False,
+        )
+        kept = {k: v for k, v in answer.headers.items() if k.lower() != "connection"}
+        if "Location" in kept:
+            kept["Location"] = kept["Location"].replace(f"http://{self.host}", "")
+        reply = Reply(status=answer.status, headers=kept, body=answer.data)
+        return self.meddle(request, reply) or reply
+
+
+def before(host: str, meddle) -> contextlib.AbstractContextManager[Loopback]:
+    return serve(Before(host, meddle))
+
+
+def paths(server: Loopback, method: str) -> list[str]:
+    return [request.path for request in server.requests if request.method == method]
+
+
+class Once:
+    """Meddles with the first request that *fits*, then never again."""
+
+    def __init__(self, fits, reply) -> None:
+        self.fits, self.reply, self.done = fits, reply, False
+
+    def __call__(self, request: Request, reply: Reply | None) -> Reply | None:
+        if self.done or reply is not None or not self.fits(request):
+            return None
+        self.done = True
+        return self.reply
+
+
+def is_upload(request: Request) -> bool:
+    return request.method == "PUT" and "/blobs/uploads/" in request.path
